@@ -1,4 +1,4 @@
-"""The one exception that a user's mistake raises, so that every command can answer it in one line."""
+"""The one exception that a user's mistake raises: every command answers it in one line."""
 
 from __future__ import annotations
 

@@ -1,0 +1,184 @@
+"""What is known of a key after reading a ciphertext, and the protocol of all that find it out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import linear_sum_assignment
+
+from ciphers.alphabet import Alphabet, check_ids
+from ciphers.errors import InputError
+from ciphers.keys import Key
+
+Rule = Literal["map", "marginal"]
+
+
+@dataclass(frozen=True, eq=False)
+class Decoding:
+    """A deciphered text: `ids` [n], and for each the probability that it is right, [n]."""
+
+    ids: NDArray[np.uint8]
+    confidence: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class KeyPosterior:
+    """What is known of the key: a distribution over the permutations of an alphabet.
+
+    Attributes:
+        alphabet: the symbols, V of them.
+        marginals: [V, V]; `marginals[c, p]` is the probability that cipher symbol c stands for
+            plain symbol p. Rows and columns sum to 1; the rows of cipher symbols that did not
+            occur are alike, for nothing tells them apart.
+        map_key: the most probable key that was found.
+        seen: [S] cipher ids that occurred, ascending.
+        samples: [K, V] keys drawn from the posterior, read backwards: `samples[k, c]` is the plain
+            id of cipher symbol c. None where the method has only marginals.
+        weights: [K] their weights, which sum to 1.
+        map_log_prob: log probability of the text decrypted by `map_key` under the language model,
+            nats; None where the method has no language model.
+        log_evidence: log of the ciphertext's probability, averaged over all keys, nats; None where
+            the method does not give it.
+        info: how the method fared (restarts, acceptance, ...), for tables and logs.
+    """
+
+    alphabet: Alphabet
+    marginals: NDArray[np.float64]
+    map_key: Key
+    seen: NDArray[np.intp]
+    samples: NDArray[np.uint8] | None = None
+    weights: NDArray[np.float64] | None = None
+    map_log_prob: float | None = None
+    log_evidence: float | None = None
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+    def best_key(self, ciphertext: ArrayLike | None = None, rule: Rule = "map") -> Key:
+        """The key to read a ciphertext with.
+
+        Args:
+            ciphertext: [n] ids; its symbol counts weigh the symbols under the "marginal" rule
+                (without it, each symbol that was seen counts once).
+            rule: "map", the single most probable key; or "marginal", the one-to-one key with the
+                most symbols expected right, by linear assignment on the marginals.
+        """
+        if rule == "map":
+            return self.map_key
+        if rule != "marginal":
+            raise InputError(f"a decoding rule is 'map' or 'marginal', not {rule!r}")
+        size = self.alphabet.size
+        counts = np.bincount(
+            self.seen if ciphertext is None else check_ids(ciphertext, size), minlength=size
+        )
+        # Among equals stay with the MAP key, so that ties never depend on the solver.
+        gain = counts[:, None] * self.marginals
+        gain[self.map_key.mapping, np.arange(size)] += 1e-9
+        cipher, plain = linear_sum_assignment(gain, maximize=True)
+        mapping = np.empty(size, np.uint8)
+        mapping[plain] = cipher
+        return Key(self.alphabet, mapping)
+
+    def decode(self, ciphertext: ArrayLike, rule: Rule = "map") -> Decoding:
+        """Decrypt `ciphertext` [n] with `best_key`, with the probability that each id is right."""
+        cipher = check_ids(ciphertext, self.alphabet.size)
+        plain = self.best_key(cipher, rule).decrypt(cipher)
+        return Decoding(plain, self.marginals[cipher, plain])
+
+    def expected_accuracy(self, ciphertext: ArrayLike, rule: Rule = "map") -> float:
+        """The share of the symbols of `ciphertext` that `decode` is expected to get right."""
+        return float(self.decode(ciphertext, rule).confidence.mean())
+
+    def alternatives(self, symbol: int, mass: float = 0.99) -> list[tuple[int, float]]:
+        """The fewest plain ids that hold `mass` of what cipher id `symbol` may stand for, with
+        their probabilities, the likeliest first."""
+        row = self.marginals[symbol]
+        order = np.argsort(-row, kind="stable")
+        enough = int(np.searchsorted(np.cumsum(row[order]), mass - 1e-12)) + 1
+        return [(int(p), float(row[p])) for p in order[:enough]]
+
+    @property
+    def entropy(self) -> NDArray[np.float64]:
+        """[V] entropy of each row of `marginals`, nats: 0 where a symbol's meaning is certain."""
+        return -(self.marginals * np.log(np.maximum(self.marginals, 1e-300))).sum(axis=1)
+
+    def credible_keys(self, mass: float = 0.95) -> list[tuple[Key, float]]:
+        """The fewest keys that together hold posterior `mass`, with their probabilities, the
+        likeliest first. Keys that differ only in symbols that were not seen count as one.
+
+        Raises:
+            InputError: the method that made this posterior drew no keys.
+        """
+        if self.samples is None or self.weights is None:
+            raise InputError("this posterior holds no key samples: use a method that draws them")
+        distinct, first, which = np.unique(
+            self.samples[:, self.seen], axis=0, return_index=True, return_inverse=True
+        )
+        weight = np.bincount(which.ravel(), self.weights, minlength=len(distinct))
+        order = np.argsort(-weight, kind="stable")
+        enough = int(np.searchsorted(np.cumsum(weight[order]), mass - 1e-12)) + 1
+        return [
+            (Key(self.alphabet, np.argsort(self.samples[first[i]]).astype(np.uint8)),
+             float(weight[i]))
+            for i in order[:enough]
+        ]
+
+
+class Decipherer(Protocol):
+    """Anything that reads a ciphertext and says what is known of its key."""
+
+    def posteriors(self, ciphertext: ArrayLike, lengths: Sequence[int]) -> list[KeyPosterior]:
+        """One posterior for each prefix `ciphertext[:length]`.
+
+        Args:
+            ciphertext: [n] cipher ids.
+            lengths: prefix lengths, each from 1 to n.
+
+        Raises:
+            InputError: a length or an id is out of range.
+        """
+        ...
+
+
+def check_prefixes(
+    ciphertext: ArrayLike, lengths: Sequence[int], alphabet: Alphabet
+) -> list[NDArray[np.uint8]]:
+    """The prefixes of `ciphertext` [n] of the given lengths.
+
+    Raises:
+        InputError: the text is empty, an id is not the alphabet's, a length is not 1 to n.
+    """
+    ids = check_ids(ciphertext, alphabet.size).astype(np.uint8, copy=False)
+    if ids.ndim != 1:
+        raise InputError(f"a ciphertext is one row of ids, not an array of shape {ids.shape}")
+    if len(ids) == 0:
+        raise InputError("the ciphertext is empty: give at least one symbol")
+    wrong = [length for length in lengths if not 1 <= length <= len(ids)]
+    if wrong:
+        raise InputError(
+            f"there is no prefix of {wrong[0]} symbols: the ciphertext has {len(ids)}, so "
+            f"choose lengths of 1 to {len(ids)}"
+        )
+    return [ids[:length] for length in lengths]
+
+
+def check_known(known: Mapping[int, int] | None, alphabet: Alphabet) -> dict[int, int]:
+    """Known letters {cipher id: plain id}, checked to be one to one.
+
+    Raises:
+        InputError: an id is out of range, or two cipher symbols stand for one plain symbol.
+    """
+    letters = {int(c): int(p) for c, p in (known or {}).items()}
+    check_ids(list(letters) + list(letters.values()), alphabet.size)
+    meaning: dict[int, int] = {}
+    for cipher, plain in letters.items():
+        if plain in meaning:
+            first, second = alphabet.symbols[meaning[plain]], alphabet.symbols[cipher]
+            raise InputError(
+                f"the known letters contradict each other: both {first!r} and {second!r} would "
+                f"stand for {alphabet.symbols[plain]!r}; drop one"
+            )
+        meaning[plain] = cipher
+    return letters
