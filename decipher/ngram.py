@@ -316,6 +316,16 @@ class NGramModel:
         table.setflags(write=False)
         return table
 
+    @cached_property
+    def quantised(self) -> tuple[NDArray[np.int16], float]:
+        """`table` as 16-bit integers, and the nats one step stands for.
+
+        Half the memory, so that more of it stays in the caches, and sums of scores are exact. A
+        step is the largest score over 32,767: some 0.0006 nats for 5-grams of English.
+        """
+        step = float(-self.table.min()) / np.iinfo(np.int16).max
+        return np.rint(self.table / np.float32(step)).astype(np.int16), step
+
     # --- files ----------------------------------------------------------------------------------
 
     @cached_property

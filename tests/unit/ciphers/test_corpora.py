@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ciphers import LETTERS, LETTERS_SPACE, Corpus, Document, InputError, load_corpus
@@ -192,7 +192,6 @@ def test_bad_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert "\n" not in str(caught.value)
 
 
-@settings(deadline=None)
 @given(st.binary(min_size=1))
 def test_any_file_loads_or_says_why(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     file = tmp_path_factory.getbasetemp() / "any.txt"
@@ -204,7 +203,6 @@ def test_any_file_loads_or_says_why(tmp_path_factory: pytest.TempPathFactory, da
     assert corpus.characters == len(corpus.documents[0].text) > 0
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(codec=None, exclude_characters="*/"), min_size=1))
 def test_any_name_loads_or_says_why(source: str) -> None:
     with pytest.raises(InputError):
