@@ -1,0 +1,40 @@
+"""From a ciphertext to what is known of its key: language models, decipherers, posteriors."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from decipher.frequency import FrequencyDecipherer as FrequencyDecipherer
+    from decipher.methods import make_decipherer as make_decipherer
+    from decipher.ngram import NGramModel as NGramModel
+    from decipher.ngram import load_ngram as load_ngram
+    from decipher.posterior import Decipherer as Decipherer
+    from decipher.posterior import Decoding as Decoding
+    from decipher.posterior import KeyPosterior as KeyPosterior
+    from decipher.search import NGramDecipherer as NGramDecipherer
+    from decipher.solution import Solution as Solution
+    from decipher.solution import solve as solve
+
+# Loaded when first asked for, so that `decipher --help` need not wait for the compiler.
+_HOMES = {
+    "Decipherer": "posterior",
+    "Decoding": "posterior",
+    "FrequencyDecipherer": "frequency",
+    "KeyPosterior": "posterior",
+    "NGramDecipherer": "search",
+    "NGramModel": "ngram",
+    "Solution": "solution",
+    "load_ngram": "ngram",
+    "make_decipherer": "methods",
+    "solve": "solution",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'decipher' has no attribute {name!r}")
+    return getattr(import_module(f"decipher.{_HOMES[name]}"), name)

@@ -49,9 +49,13 @@ def _below(bits: Any, n: Any) -> Any:
 
 
 @inlined
-def _log_uniform(bits: Any) -> Any:
-    """log u for a uniform u in (0, 1) from the top 53 bits."""
-    return np.log((np.float64(bits >> uint64(11)) + 0.5) * (1.0 / 9007199254740992.0))
+def _accepts(log_ratio: Any, state: Array) -> Any:
+    """True with probability min(1, exp(log_ratio))."""
+    if log_ratio >= 0.0:
+        return True
+    u = (np.float64(_random(state) >> uint64(11)) + 0.5) * (1.0 / 9007199254740992.0)
+    # Most swaps are hopeless, and log u >= 1 - 1/u tells so at a fraction of a logarithm's cost.
+    return log_ratio > 1.0 - 1.0 / u and log_ratio > np.log(u)
 
 
 @compiled
@@ -121,9 +125,14 @@ def pair_entries(coefficient: Array, free: Array) -> tuple[Array, Array]:
 
 @compiled
 def _read(
-    table: Array, base: Array, times: Array, coefficient: Array, plain: Array, code: Array,
+    table: Array,
+    base: Array,
+    times: Array,
+    coefficient: Array,
+    plain: Array,
+    code: Array,
     score: Array,
-) -> int:
+) -> Any:
     """Fill `code` and `score` [W] for the key `plain` [V]; return the text's score."""
     total = int64(0)
     for w in range(len(base)):
@@ -151,8 +160,16 @@ def _gain(
 
 @inlined
 def _swap(
-    table: Array, entries: Array, code: Array, score: Array, plain: Array, a: Any, b: Any,
-    lo: Any, hi: Any, d: Any,
+    table: Array,
+    entries: Array,
+    code: Array,
+    score: Array,
+    plain: Array,
+    a: Any,
+    b: Any,
+    lo: Any,
+    hi: Any,
+    d: Any,
 ) -> None:
     for e in range(lo, hi):
         w = uint32(entries[e, 0])
@@ -163,13 +180,22 @@ def _swap(
 
 @inlined
 def _metropolis(
-    table: Array, times: Array, bounds: Array, entries: Array, code: Array, score: Array,
-    plain: Array, seen: Array, free: Array, temperature: Any, state: Array,
+    table: Array,
+    times: Array,
+    bounds: Array,
+    entries: Array,
+    code: Array,
+    score: Array,
+    plain: Array,
+    seen: Array,
+    free: Array,
+    beta: Any,
+    state: Array,
 ) -> Any:
     """Try one random swap of a free symbol that occurs with another free one, and accept it with
-    probability min(1, exp(gain / temperature)).
+    probability min(1, exp(beta gain)).
 
-    Returns (whether it was accepted, the two symbols, table reads).
+    Returns (whether it was accepted, the two symbols, the gain, table reads).
     """
     bits = _random(state)
     a = uint32(seen[_below(bits, uint64(len(seen)))])
@@ -180,41 +206,62 @@ def _metropolis(
     if a > b:
         d = -d
     gain = _gain(table, times, entries, code, score, lo, hi, d)
-    # Below exp(-40) no draw of 53 bits accepts, and the logarithm can be spared.
-    if a != b and (
-        gain >= 0
-        or (gain > -40.0 * temperature and gain > temperature * _log_uniform(_random(state)))
-    ):
+    if a != b and _accepts(gain * beta, state):
         _swap(table, entries, code, score, plain, a, b, lo, hi, d)
-        return True, a, b, hi - lo
-    return False, a, b, hi - lo
+        return True, a, b, gain, hi - lo
+    return False, a, b, gain, hi - lo
 
 
 @compiled
-def anneal(
-    table: Array, base: Array, times: Array, coefficient: Array, bounds: Array, entries: Array,
-    plain: Array, seen: Array, free: Array, temperatures: Array, swaps: int, state: Array,
-) -> int:
-    """Simulated annealing of `plain` [V] in place: `swaps` Metropolis steps at each temperature
-    (in units of the table). Returns the number of table reads."""
+def walk(
+    table: Array,
+    base: Array,
+    times: Array,
+    coefficient: Array,
+    bounds: Array,
+    entries: Array,
+    plain: Array,
+    seen: Array,
+    free: Array,
+    beta: float,
+    swaps: int,
+    state: Array,
+    best: Array,
+) -> Any:
+    """`swaps` Metropolis steps from the key `plain` [V], in place; leaves the best key it met in
+    `best` [V]. `beta` is the inverse temperature for scores in table steps. Returns the number of
+    table reads."""
     code = np.empty(len(base), np.int32)
     score = np.empty(len(base), np.int32)
-    _read(table, base, times, coefficient, plain, code, score)
+    total = _read(table, base, times, coefficient, plain, code, score)
+    highest = total
+    best[:] = plain
     reads = int64(len(base))
-    for temperature in temperatures:
-        for _ in range(swaps):
-            _, _, _, looked = _metropolis(
-                table, times, bounds, entries, code, score, plain, seen, free, temperature, state
-            )
-            reads += looked
+    for _ in range(swaps):
+        moved, _, _, gain, looked = _metropolis(
+            table, times, bounds, entries, code, score, plain, seen, free, beta, state
+        )
+        reads += looked
+        if moved:
+            total += gain
+            if total > highest:
+                highest = total
+                best[:] = plain
     return reads
 
 
 @compiled
 def climb(
-    table: Array, base: Array, times: Array, coefficient: Array, bounds: Array, entries: Array,
-    plain: Array, seen: Array, free: Array,
-) -> tuple[int, int]:
+    table: Array,
+    base: Array,
+    times: Array,
+    coefficient: Array,
+    bounds: Array,
+    entries: Array,
+    plain: Array,
+    seen: Array,
+    free: Array,
+) -> tuple[Any, Any]:
     """Take every swap that raises the score until none does, in place. Returns the score of the
     local maximum, in units of the table, and the number of table reads."""
     code = np.empty(len(base), np.int32)
@@ -245,10 +292,20 @@ def climb(
 
 @compiled
 def sample(
-    table: Array, base: Array, times: Array, coefficient: Array, bounds: Array, entries: Array,
-    population: Array, seen: Array, free: Array, temperature: float, steps: int, state: Array,
+    table: Array,
+    base: Array,
+    times: Array,
+    coefficient: Array,
+    bounds: Array,
+    entries: Array,
+    population: Array,
+    seen: Array,
+    free: Array,
+    beta: float,
+    steps: int,
+    state: Array,
     occupancy: Array,
-) -> int:
+) -> Any:
     """Run a Metropolis chain from each key of `population` [P, V], in place.
 
     Adds to `occupancy` [V, V] the number of steps for which cipher symbol c stood for plain symbol
@@ -263,8 +320,8 @@ def sample(
         _read(table, base, times, coefficient, plain, code, score)
         since = np.zeros(size, np.int64)  # the step from which a symbol's meaning is not counted
         for step in range(steps):
-            moved, a, b, _ = _metropolis(
-                table, times, bounds, entries, code, score, plain, seen, free, temperature, state
+            moved, a, b, _, _ = _metropolis(
+                table, times, bounds, entries, code, score, plain, seen, free, beta, state
             )
             if moved:  # each of the two held until now what the other holds from now on
                 occupancy[a, plain[b]] += step - since[a]

@@ -53,4 +53,4 @@ def make_decipherer(
     try:
         return METHODS[name](model, rng, known, **options)
     except TypeError as error:
-        raise InputError(f"the decipherer {name!r} does not take these settings: {error}") from error
+        raise InputError(f"the decipherer {name!r} has no such setting: {error}") from error

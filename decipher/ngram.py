@@ -25,7 +25,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -259,7 +259,8 @@ class NGramModel:
     def _scores(self, codes: Int, k: int) -> NDArray[np.float64]:
         """log p of the k-grams `codes`: the last symbol given the k - 1 before it."""
         if self.dense_size <= DENSE_LIMIT:
-            return self.table[self.offsets[k - 1] + codes].astype(np.float64)
+            scores = self.table[self.offsets[k - 1] + codes]
+            return np.asarray(scores, np.float64)
         size = self.alphabet.size
         level = self.levels[k - 1] if k == self.order else self.starts[k - 1]
         out = np.zeros(codes.shape, np.float64)
@@ -356,7 +357,7 @@ class NGramModel:
             "provenance": dict(self.provenance),
         }
         heads = self.counts.heads
-        arrays = {
+        arrays: dict[str, Any] = {
             "meta": np.frombuffer(json.dumps(meta, sort_keys=True).encode(), np.uint8),
             "gaps": _byte_planes(np.diff(self.counts.codes, prepend=0)),
             "counts": _byte_planes(self.counts.counts),
@@ -388,8 +389,7 @@ class NGramModel:
                 ends = np.cumsum(file["head_lengths"])
                 joined = file["heads"].tobytes()
                 heads = tuple(
-                    joined[end - n : end]
-                    for n, end in zip(file["head_lengths"], ends, strict=True)
+                    joined[end - n : end] for n, end in zip(file["head_lengths"], ends, strict=True)
                 )
                 counts = NGramCounts(
                     alphabet.size,
@@ -425,8 +425,10 @@ class NGramModel:
                 if k == 1:
                     file.write("-99\t<unk>\n")
                 words = [
-                    [names[i] for i in codes // self.alphabet.size ** (k - 1 - place) %
-                     self.alphabet.size]
+                    [
+                        names[i]
+                        for i in codes // self.alphabet.size ** (k - 1 - place) % self.alphabet.size
+                    ]
                     for place in range(k)
                 ]
                 grams = zip(*words, strict=True)
@@ -505,8 +507,7 @@ def load_ngram(name: str | os.PathLike[str], alphabet: Alphabet | None = None) -
         InputError: there is no such table, it is damaged, or it is over another alphabet.
     """
     if str(name) in SHIPPED:
-        with resources.as_file(resources.files("decipher") / "data" / f"{name}.npz") as path:
-            model = NGramModel.load(path)
+        model = _shipped(str(name))
     elif str(name).endswith(".arpa"):
         if alphabet is None:
             raise InputError(f"{name} is an ARPA file: say over which alphabet")
@@ -519,6 +520,12 @@ def load_ngram(name: str | os.PathLike[str], alphabet: Alphabet | None = None) -
             f"{alphabet.name}: choose a table or an alphabet that fit together"
         )
     return model
+
+
+@lru_cache
+def _shipped(name: str) -> NGramModel:
+    with resources.as_file(resources.files("decipher") / "data" / f"{name}.npz") as path:
+        return NGramModel.load(path)
 
 
 def check_order(order: int) -> None:
@@ -572,9 +579,7 @@ def _kneser_ney(size: int, k: int, codes: Int, counts: Int, lower: Level | None)
         below = np.exp(lower.log_prob, dtype=np.float64)[rank]
         below[~found] = 0.0
     prob = (counts - discount) / total[of] + gamma[of] * below
-    return Level(
-        codes, np.log(prob).astype(np.float32), contexts, np.log(gamma).astype(np.float32)
-    )
+    return Level(codes, np.log(prob).astype(np.float32), contexts, np.log(gamma).astype(np.float32))
 
 
 def _find(ascending: Int, wanted: Int, bound: int) -> tuple[NDArray[np.bool_], Int]:
@@ -651,8 +656,10 @@ def _arpa_level(model: NGramModel, k: int) -> tuple[Int, Float, Float]:
         above = model.levels[k]
         found, rank = _find(above.contexts, codes, size**k)
         backoff[found] = above.backoff[rank[found]]
-    return codes, (log_prob / np.log(10)).astype(np.float32), (backoff / np.log(10)).astype(
-        np.float32
+    return (
+        codes,
+        (log_prob / np.log(10)).astype(np.float32),
+        (backoff / np.log(10)).astype(np.float32),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
+from scipy.special import entr
 
 from ciphers.alphabet import Alphabet, check_ids
 from ciphers.errors import InputError
@@ -102,7 +103,7 @@ class KeyPosterior:
     @property
     def entropy(self) -> NDArray[np.float64]:
         """[V] entropy of each row of `marginals`, nats: 0 where a symbol's meaning is certain."""
-        return -(self.marginals * np.log(np.maximum(self.marginals, 1e-300))).sum(axis=1)
+        return np.asarray(entr(self.marginals).sum(axis=1))
 
     def credible_keys(self, mass: float = 0.95) -> list[tuple[Key, float]]:
         """The fewest keys that together hold posterior `mass`, with their probabilities, the
@@ -120,8 +121,10 @@ class KeyPosterior:
         order = np.argsort(-weight, kind="stable")
         enough = int(np.searchsorted(np.cumsum(weight[order]), mass - 1e-12)) + 1
         return [
-            (Key(self.alphabet, np.argsort(self.samples[first[i]]).astype(np.uint8)),
-             float(weight[i]))
+            (
+                Key(self.alphabet, np.argsort(self.samples[first[i]]).astype(np.uint8)),
+                float(weight[i]),
+            )
             for i in order[:enough]
         ]
 

@@ -1,15 +1,16 @@
-"""The n-gram decipherer: the most probable key under an n-gram model, by repeated annealing.
+"""The n-gram decipherer: the most probable key under an n-gram model, by climbs from a hot walk.
 
-Each restart begins at a random key and goes from coarse to fine: it anneals under the trigram
-model, then under the 4-gram model, and climbs to a local maximum under the full model. The short
-models show the way from afar, where under 5-grams nearly all keys look equally bad, and their
-tables fit the nearest caches; only the last climb reads the large one. Restarts go on until the
-best maximum has been reached several times over.
+A climb that takes every swap that raises the score ends in one of very many local maxima, so what
+matters is where climbs begin. They begin where a Metropolis walk, at a constant temperature, finds
+the score of the 4-gram model highest: that model shows the way from afar, where under 5-grams
+nearly all keys look equally bad, and its table fits the nearest caches. Only the climb reads the
+full model. The walk starts anew at random keys, until several starts have led to the same best
+maximum.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -24,15 +25,36 @@ from decipher import kernels
 from decipher.ngram import NGramModel
 from decipher.posterior import KeyPosterior, check_known, check_prefixes
 
-#: (order, first temperature, last temperature, swaps) of each annealing stage; temperatures in
-#: nats, so that 1 is the posterior. Chosen by `benchmarks/schedule.py`.
-STAGES = ((3, 5.0, 2.0, 4000), (4, 3.0, 1.0, 5000))
-TEMPERATURES = 40
-#: Annealing reads this many symbols at most; by then a key is found at once, and the climb that
-#: follows reads on.
-ANNEAL_LENGTH = 600
+#: The walk's model, the swaps it tries before each climb, and its temperature in nats: proportional
+#: to a power of the length, for the longer a text, the more a swap changes its score. Chosen by
+#: `benchmarks/schedule.py`.
+WALK_ORDER = 4
+WALK_SWAPS = 3000
+#: The walk reads this many symbols at most; by then a key is found at once, and the climb reads on.
+WALK_LENGTH = 600
 #: No more than this many symbols are read to infer the key. It is certain long before.
 READ_LENGTH = 20_000
+
+
+def walk_temperature(length: int) -> float:
+    """Temperature of the walk, nats, for a text of `length` symbols: just above where the walk
+    would settle on one key."""
+    return float(1.7 * (length / 32) ** 0.7)
+
+
+def climbs_per_start(length: int) -> int:
+    """How many climbs a start is given: short texts have a rougher way to go."""
+    return int(np.clip(40 * (32 / length) ** 1.5, 2, 40))
+
+
+def hits_wanted(length: int) -> int:
+    """How many starts must agree: in short texts many may end in the same wrong key."""
+    return int(np.clip(256 / length, 2, 8))
+
+
+def chain_steps(length: int) -> int:
+    """Swaps tried by each chain around the maxima: in long texts little is left to explore."""
+    return int(np.clip(300 * 128 / length, 40, 300))
 
 
 class Windows(NamedTuple):
@@ -73,26 +95,28 @@ class NGramDecipherer:
             `NGramModel.table`).
         rng: where every random number comes from.
         known: cipher ids whose plain ids are given; the search keeps them.
-        hits: restarts stop when the best key has been reached this many times ...
-        restarts: ... or after this many in all.
+        hits: the search ends when this many starts have led to the best key (None: as many as the
+            length asks for) ...
+        starts: ... or after this many in all.
         population: Metropolis chains at temperature 1 that start from the maxima found, each
             drawn with its posterior probability among them; the marginals are their averages.
-        steps: swaps that each chain tries. The chains explore around the maxima that the restarts
-            reached; they are no sample of the whole posterior where it is broad.
+        steps: swaps that each chain tries (None: by length). The chains explore around the maxima
+            that the search reached; they are no sample of the whole posterior where it is broad.
     """
 
     model: NGramModel
     rng: np.random.Generator
     known: Mapping[int, int] | None = None
-    hits: int = 3
-    restarts: int = 400
+    hits: int | None = None
+    starts: int = 250
     population: int = 32
-    steps: int = 300
+    steps: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("hits", "restarts", "population", "steps"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("hits", "starts", "population", "steps"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} must be at least 1, not {value}")
         check_known(self.known, self.model.alphabet)
 
     def posteriors(self, ciphertext: ArrayLike, lengths: Sequence[int]) -> list[KeyPosterior]:
@@ -101,10 +125,12 @@ class NGramDecipherer:
         return [self._posterior(prefix) for prefix in prefixes]
 
     def _posterior(self, prefix: NDArray[np.uint8]) -> KeyPosterior:
+        n = len(prefix)
         search = Search(self.model, prefix, check_known(self.known, self.model.alphabet))
-        maxima, scores = search.maxima(self.hits, self.restarts, self.rng)
+        maxima, scores = search.maxima(self.hits or hits_wanted(n), self.starts, self.rng)
         best = search.best(maxima, scores)
-        samples, marginals = search.around(maxima, scores, self.population, self.steps, self.rng)
+        steps = self.steps or chain_steps(n)
+        samples, marginals = search.around(maxima, scores, self.population, steps, self.rng)
         key = Key(self.model.alphabet, np.argsort(best).astype(np.uint8))
         return KeyPosterior(
             self.model.alphabet,
@@ -114,7 +140,7 @@ class NGramDecipherer:
             samples,
             np.full(len(samples), 1 / len(samples)),
             float(self.model.log_prob(key.decrypt(prefix)).sum()),
-            info={"restarts": search.restarts, "hits": search.hits, "reads": search.reads},
+            info={"starts": search.starts, "hits": search.hits, "reads": search.reads},
         )
 
 
@@ -132,7 +158,7 @@ class Search:
         self.free = np.array([c for c in range(size) if c not in known], np.intp)
         self.letters = np.array([p for p in range(size) if p not in known.values()], np.uint8)
         self.seen = np.intersect1d(np.unique(self.text), self.free).astype(np.intp)
-        self.restarts = self.hits = self.reads = 0
+        self.starts = self.hits = self.reads = 0
 
     @cached_property
     def windows(self) -> Windows:
@@ -140,63 +166,69 @@ class Search:
         return Windows.of(self.text, self.model.order, self.model, self.free)
 
     @cached_property
-    def stages(self) -> list[tuple[Windows, NDArray[np.intp], NDArray[np.float64], int]]:
-        """For each annealing stage: windows, symbols that occur, temperatures, swaps at each."""
-        start = self.text[:ANNEAL_LENGTH]
-        seen = np.intersect1d(np.unique(start), self.seen).astype(np.intp)
-        if not len(seen):
-            return []
-        return [
-            (
-                Windows.of(start, order, self.model, self.free),
-                seen,
-                np.geomspace(first, last, TEMPERATURES) / self.step,
-                swaps // TEMPERATURES,
-            )
-            for order, first, last, swaps in STAGES
-            if order < self.model.order
-        ]
+    def opening(self) -> tuple[Windows, NDArray[np.intp]]:
+        """What the walk reads: the 4-grams of the text's beginning, and the symbols there."""
+        text = self.text[:WALK_LENGTH]
+        order = min(WALK_ORDER, self.model.order)
+        return Windows.of(text, order, self.model, self.free), np.intersect1d(text, self.seen)
 
     def maxima(
-        self, hits: int, restarts: int, rng: np.random.Generator
+        self, hits: int, starts: int, rng: np.random.Generator
     ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Local maxima [K, V], distinct in the symbols seen, and their scores [K] in table steps.
 
-        Restarts until the best was reached `hits` times, at most `restarts` times.
+        Ends when `hits` starts have led to the best of them, at most after `starts` starts.
         """
         found: dict[bytes, tuple[NDArray[np.uint8], int]] = {}
-        best, self.hits, self.restarts = None, 0, 0
+        best = None
         state = _state(rng)
-        while self.restarts < restarts and self.hits < hits:
-            plain, score = self._restart(rng, state)
-            found.setdefault(plain[self.seen].tobytes(), (plain, score))
-            if best is None or score > best:
-                best, self.hits = score, 0
-            self.hits += score == best
-            self.restarts += 1
+        while self.starts < starts and self.hits < hits:
+            self.starts += 1
+            highest = None
+            for plain, score in self._climbs(rng, state):
+                found.setdefault(plain[self.seen].tobytes(), (plain, score))
+                highest = score if highest is None else max(highest, score)
+                if highest == best:
+                    break
+            if best is None or (highest is not None and highest > best):
+                best, self.hits = highest, 0
+            self.hits += highest == best
         keys, scores = zip(*found.values(), strict=True)
         return np.array(keys), np.array(scores, np.int64)
 
-    def _restart(
+    def _climbs(
         self, rng: np.random.Generator, state: NDArray[np.uint64]
-    ) -> tuple[NDArray[np.uint8], int]:
-        plain = np.empty(self.model.alphabet.size, np.uint8)
-        plain[list(self.known)] = list(self.known.values())
-        plain[self.free] = rng.permutation(self.letters)
-        for windows, seen, temperatures, swaps in self.stages:
-            self.reads += kernels.anneal(
-                self.table, *windows, plain, seen, self.free, temperatures, swaps, state
-            )
-        score, reads = kernels.climb(self.table, *self.windows, plain, self.seen, self.free)
-        self.reads += reads
-        return plain, score
+    ) -> Iterator[tuple[NDArray[np.uint8], int]]:
+        """One start: the local maxima, with their scores, that climbs from its walk end in."""
+        here = np.empty(self.model.alphabet.size, np.uint8)
+        here[list(self.known)] = list(self.known.values())
+        here[self.free] = rng.permutation(self.letters)
+        windows, seen = self.opening
+        beta = self.step / walk_temperature(len(self.text[:WALK_LENGTH]))
+        for _ in range(climbs_per_start(len(self.text))):
+            plain = here.copy()
+            if len(seen):
+                self.reads += kernels.walk(
+                    self.table,
+                    *windows,
+                    here,
+                    seen,
+                    self.free,
+                    beta,
+                    WALK_SWAPS,
+                    state,
+                    plain,
+                )
+            score, reads = kernels.climb(self.table, *self.windows, plain, self.seen, self.free)
+            self.reads += reads
+            yield plain, score
 
-    def best(
-        self, maxima: NDArray[np.uint8], scores: NDArray[np.int64]
-    ) -> NDArray[np.uint8]:
+    def best(self, maxima: NDArray[np.uint8], scores: NDArray[np.int64]) -> NDArray[np.uint8]:
         """The maximum of highest log probability, exact where rounding leaves several in play."""
         in_play = maxima[scores >= scores.max() - len(self.text)]
-        return in_play[np.argmax(self.model.log_prob(in_play[:, self.text]).sum(axis=1))]
+        exact = self.model.log_prob(in_play[:, self.text]).sum(axis=1)
+        highest: NDArray[np.uint8] = in_play[np.argmax(exact)]
+        return highest
 
     def around(
         self,
@@ -217,8 +249,15 @@ class Search:
         else:
             occupancy = np.zeros((size, size), np.int64)
             kernels.sample(
-                self.table, *self.windows, keys, self.seen, self.free, 1 / self.step, steps,
-                _state(rng), occupancy,
+                self.table,
+                *self.windows,
+                keys,
+                self.seen,
+                self.free,
+                self.step,
+                steps,
+                _state(rng),
+                occupancy,
             )
             marginals = occupancy / (population * steps)
         # Nothing tells unseen symbols apart: each stands for what they stand for on average.

@@ -1,0 +1,236 @@
+"""The command `cipher-accuracy`: measure decipherers, write the table, draw the figure.
+
+What is slow to import is imported once the arguments are known to be good, so that `--help`
+answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ciphers.alphabet import ALPHABETS, get_alphabet
+from ciphers.corpora import BUILT_IN, SPLITS, Corpus, load_corpus
+from decipher.commands import Parser, run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PROG = "cipher-accuracy"
+
+CORPORA = (BUILT_IN,)
+DECIPHERERS = ("ngram", "frequency")
+LENGTHS = (16, 32, 64, 128, 256, 512)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command with `argv` (default: the process's own arguments) and give its exit code."""
+    parser = _parser()
+    return run(lambda: _measure_and_report(parser.parse_args(argv)), PROG)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog=PROG,
+        description="Measure how often decipherers of substitution ciphers are right, against the "
+        "length of the ciphertext; write the table and draw the figure.",
+        epilog="An option that takes several values takes them after one another, or may be "
+        "repeated.",
+    )
+    several = partial(parser.add_argument, nargs="+", action="extend")
+    several(
+        "--decipherer",
+        metavar="NAME",
+        help=f"the methods to measure (default: {' '.join(DECIPHERERS)})",
+    )
+    several(
+        "--corpus",
+        metavar="CORPUS",
+        help="where the plaintexts come from: an NLTK corpus, a file, a folder, a glob pattern, or "
+        f"{BUILT_IN} (the default), the prose of Python's documentation",
+    )
+    parser.add_argument(
+        "--split",
+        choices=[*SPLITS, "all"],
+        default="test",
+        help="the part of the corpus to use (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--alphabet",
+        choices=list(ALPHABETS),
+        default="letters",
+        help="the symbols of the texts (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--fixed",
+        metavar="SYMBOLS",
+        default="",
+        help="symbols that every key leaves as they are, such as ' ' (default: none)",
+    )
+    several(
+        "--lengths",
+        metavar="N",
+        type=_at_least(1),
+        help=f"symbols in a ciphertext (default: {' '.join(map(str, LENGTHS))})",
+    )
+    parser.add_argument(
+        "--ciphers",
+        metavar="N",
+        type=_at_least(1),
+        default=200,
+        help="ciphertexts of each length (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed",
+        metavar="N",
+        type=_at_least(0),
+        default=0,
+        help="the same seed gives the same ciphertexts and results (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--ngram",
+        metavar="NAME|PATH",
+        help="the n-gram table to decipher with (default: the one shipped for the alphabet)",
+    )
+    parser.add_argument(
+        "--rule",
+        choices=["map", "marginal"],
+        default="map",
+        help="read a ciphertext with the most probable key, or with the key of the most symbols "
+        "expected right (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--jobs",
+        metavar="N",
+        type=_at_least(1),
+        help="ciphertexts to work on at a time (default: one a core)",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="FILE.csv",
+        type=Path,
+        default=Path("results/accuracy.csv"),
+        help="the table; a record of the run goes beside it as .json (default: %(default)s)",
+    )
+    plot = parser.add_mutually_exclusive_group()
+    plot.add_argument(
+        "--plot",
+        metavar="FILE",
+        type=Path,
+        default=Path("results/accuracy.png"),
+        help="the figure: .png, .svg or .pdf (default: %(default)s)",
+    )
+    plot.add_argument(
+        "--no-plot",
+        dest="plot",
+        action="store_const",
+        const=None,
+        help="draw no figure",
+    )
+    return parser
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def whole_number(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number of {least} or more")
+        return number
+
+    return whole_number
+
+
+def _measure_and_report(arguments: argparse.Namespace) -> None:
+    from analysis.curves import accuracy_curve
+    from analysis.figures import figure_suffix, new_figure, plot_accuracy, save_figure
+    from analysis.results import check_writable, describe_run, record_path, write_table
+    from decipher.ngram import load_ngram
+
+    out, plot = arguments.out, arguments.plot
+    record = record_path(out)
+    if plot is not None:
+        figure_suffix(plot)
+    alphabet = get_alphabet(arguments.alphabet)
+    model = load_ngram(arguments.ngram or alphabet.name, alphabet)
+    corpus = _corpus(arguments.corpus or CORPORA, arguments.split)
+    for path in (out, record, plot):
+        if path is not None:
+            check_writable(path)
+
+    measurement = {
+        "decipherers": arguments.decipherer or DECIPHERERS,
+        "lengths": arguments.lengths or LENGTHS,
+        "ciphers": arguments.ciphers,
+        "seed": arguments.seed,
+        "rule": arguments.rule,
+        "fixed": arguments.fixed,
+        "jobs": arguments.jobs or -1,
+    }
+    frame = accuracy_curve(corpus=corpus, alphabet=alphabet, model=model, **measurement)
+    write_table(frame, out, describe_run(measurement, arguments.seed, corpus, model))
+    # The files come before the words: a reader that stops reading must not cost the figure.
+    if plot is not None:
+        figure = new_figure()
+        plot_accuracy(frame, figure.add_subplot(), corpus=corpus.name)
+        save_figure(figure, plot)
+    _print_table(frame)
+    print(f"table: {out}\nrecord of the run: {record}")
+    if plot is not None:
+        print(f"figure: {plot}")
+
+
+def _corpus(sources: Sequence[str], split: str) -> Corpus:
+    """The split of the corpus that `sources` name together."""
+    corpus = load_corpus(sources[0] if len(sources) == 1 else sources)
+    if split == "all":
+        return corpus
+    part: Corpus = getattr(corpus, split)
+    return part
+
+
+def _print_table(frame: pd.DataFrame) -> None:
+    """Print the rates with their intervals, on a terminal so that 80 columns hold them."""
+    if not sys.stdout.isatty():
+        print(_cells(frame, "{:.3f} ({:.3f}-{:.3f})").to_string(index=False))
+    else:
+        from rich.console import Console
+        from rich.table import Table
+
+        cells = _cells(frame, "{:.3f}\n{:.2f}-{:.2f}")
+        table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+        for column in cells:
+            table.add_column(str(column), justify="left" if column == "decipherer" else "right")
+        for row in cells.itertuples(index=False):
+            table.add_row(*row)
+        Console(markup=False).print(table)
+    print("Each rate with its 95 % confidence interval; seconds are the mean for one ciphertext.")
+
+
+def _cells(frame: pd.DataFrame, layout: str) -> pd.DataFrame:
+    """The table as text; `layout` takes a rate and the two ends of its interval."""
+    import pandas as pd
+
+    def rates(name: str) -> list[str]:
+        columns = frame[[name, f"{name}_low", f"{name}_high"]]
+        rows = columns.itertuples(index=False)
+        return ["-" if pd.isna(row[0]) else layout.format(*row) for row in rows]
+
+    return pd.DataFrame(
+        {
+            "decipherer": frame["decipherer"],
+            "length": frame["length"].astype(str),
+            "ciphers": frame["ciphers"].astype(str),
+            "token accuracy": rates("token_accuracy"),
+            "key accuracy": rates("key_accuracy"),
+            "exact": rates("exact_rate"),
+            "search failure": rates("search_failure_rate"),
+            "seconds": [f"{seconds:.2g}" for seconds in frame["seconds"]],
+        }
+    )
