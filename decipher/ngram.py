@@ -43,6 +43,8 @@ FORMAT = "bayesian-decipher n-gram counts"
 VERSION = 1
 #: A dense table holds V + V^2 + ... + V^n scores; past this many the model stays sparse.
 DENSE_LIMIT = 450_000_000
+#: No logarithm in an ARPA file is larger.
+MAX_LOG = 1e6
 #: Codes below this are looked up through an array of ranks; above it by bisection.
 RANK_LIMIT = 1 << 24
 
@@ -96,6 +98,17 @@ class NGramCounts:
         distinct, counts = _add_up(codes, counts, self.size**n)
         return NGramCounts(
             self.size, n, distinct, counts, tuple(head[: n - 1] for head in self.heads)
+        )
+
+    @property
+    def consistent(self) -> bool:
+        """Whether these can be the counts of a text: what a file holds may be anything."""
+        return (
+            len(self.codes) == len(self.counts) > 0
+            and 0 <= self.codes[0] <= self.codes[-1] < self.size**self.order
+            and bool((np.diff(self.codes) > 0).all())
+            and bool((self.counts > 0).all())
+            and all(len(h) < self.order and max(h, default=0) < self.size for h in self.heads)
         )
 
     @cached_property
@@ -261,8 +274,13 @@ class NGramModel:
         if self.dense_size <= DENSE_LIMIT:
             scores = self.table[self.offsets[k - 1] + codes]
             return np.asarray(scores, np.float64)
+        return self._back_off(
+            self.levels[k - 1] if k == self.order else self.starts[k - 1], codes, k
+        )
+
+    def _back_off(self, level: Level, codes: Int, k: int) -> NDArray[np.float64]:
+        """log p of the k-grams `codes` by `level`, of order k, and the levels below it."""
         size = self.alphabet.size
-        level = self.levels[k - 1] if k == self.order else self.starts[k - 1]
         out = np.zeros(codes.shape, np.float64)
         pending = np.ones(codes.shape, bool)
         for j in range(k, 0, -1):
@@ -385,7 +403,8 @@ class NGramModel:
                         f"{path} is an n-gram table of version {meta['version']}, this program "
                         f"reads version {VERSION}: make it anew with `decipher fit`"
                     )
-                alphabet = Alphabet(meta["symbols"], meta["name"])
+                alphabet = Alphabet(str(meta["symbols"]), str(meta["name"]))
+                check_order(meta["order"])
                 ends = np.cumsum(file["head_lengths"])
                 joined = file["heads"].tobytes()
                 heads = tuple(
@@ -398,6 +417,8 @@ class NGramModel:
                     _from_byte_planes(file["counts"]),
                     heads,
                 )
+                if not counts.consistent:
+                    raise _damaged(path)
                 return cls.from_counts(counts, alphabet, meta["provenance"])
         except InputError:
             raise
@@ -408,8 +429,8 @@ class NGramModel:
             ) from error
         except (OSError, EOFError, ValueError, KeyError, TypeError, IndexError) as error:
             raise _damaged(path) from error
-        except (zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-            raise _damaged(path) from error
+        except (zipfile.BadZipFile, zlib.error, RuntimeError) as error:
+            raise _damaged(path) from error  # RuntimeError: a damaged flag says "encrypted"
 
     def to_arpa(self, path: str | os.PathLike[str]) -> None:
         """Write the back-off chain as an ARPA file (base-10 logarithms), as SRILM and KenLM read
@@ -452,7 +473,8 @@ class NGramModel:
         brackets (`<s>`, `</s>`, `<unk>`) are left out.
 
         Raises:
-            InputError: the file is unreadable, not ARPA, or holds symbols that `alphabet` lacks.
+            InputError: the file is unreadable, not ARPA, or holds symbols that `alphabet` lacks or
+                numbers that are no log probabilities.
         """
         path = Path(path)
         ids = {name: i for i, name in enumerate(_arpa_names(alphabet))}
@@ -474,6 +496,12 @@ class NGramModel:
                         f"{path} holds the word {error.args[0]!r}, which is no symbol of the "
                         f"alphabet {alphabet.name or alphabet.symbols}: choose the right alphabet"
                     ) from error
+                # NaN fails too. The format's customary zero, -99, passes.
+                if not (-MAX_LOG <= log_prob <= 0 and abs(backoff) <= MAX_LOG):
+                    raise InputError(
+                        f"{path} gives {' '.join(words)!r} the logarithms {log_prob} and "
+                        f"{backoff}: they are of no probability and no back-off weight"
+                    )
                 scores[code] = log_prob
                 following[code] = backoff
             contexts = np.array(sorted(weights), np.int64)
@@ -651,11 +679,18 @@ def _arpa_level(model: NGramModel, k: int) -> tuple[Int, Float, Float]:
         codes = np.arange(size, dtype=np.int64)
         log_prob = np.full(size, level.backoff[0] - np.log(size), np.float64)
         log_prob[level.codes] = level.log_prob
-    backoff = np.zeros(len(codes))
     if k < model.order:
         above = model.levels[k]
+        # What only starts a document has nothing to its left, so no score here of its own, but a
+        # weight as a context, for which the format wants it listed.
+        only_contexts = np.setdiff1d(above.contexts, codes)
+        codes = np.concatenate([codes, only_contexts])
+        log_prob = np.concatenate([log_prob, model._back_off(level, only_contexts, k)])
+        backoff = np.zeros(len(codes))
         found, rank = _find(above.contexts, codes, size**k)
         backoff[found] = above.backoff[rank[found]]
+    else:
+        backoff = np.zeros(len(codes))
     return (
         codes,
         (log_prob / np.log(10)).astype(np.float32),

@@ -136,12 +136,12 @@ class Cryptogram:
         pairs = dict(self.given)
         ids = {name: i for i, name in self.names.items()}
         for cipher, plain in (letters or {}).items():
-            if len(cipher) != len(plain) or not cipher:
+            written = cipher.lower() if self.symbols == "letters" else cipher
+            if len(written) != len(plain) or not cipher:
                 raise InputError(
                     f"the known letters {cipher}={plain} differ in length: give as many plain "
                     "letters as cipher letters, such as X=e"
                 )
-            written = cipher.lower() if self.symbols == "letters" else cipher
             for c, p in zip(written, plain, strict=True):
                 if c not in ids:
                     raise InputError(

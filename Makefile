@@ -1,0 +1,45 @@
+# make help lists the targets. Every target sets up what it needs first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# The 90 novels behind the shipped tables and benchmarks, where they are at hand.
+NOVELS ?= ../shared/corpora/novels
+export NLTK_DATA ?= $(wildcard $(abspath ../shared/nltk_data))
+
+.PHONY: help setup accuracy test lint format tables bench figure clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(READY) ## create .venv, install, compile the search once
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	printf 'Uif rvjdl cspxo gpy' | $(BIN)/decipher solve > /dev/null
+	touch $@
+
+accuracy: $(READY) ## the main job: accuracy against ciphertext length, table and figure in results/
+	$(BIN)/cipher-accuracy --out results/accuracy.csv --plot results/accuracy.png
+
+test: $(READY) ## run all tests
+	$(BIN)/python -m pytest
+
+lint: $(READY) ## ruff, the type checker, and the contract ciphers <- decipher <- analysis
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+tables: $(READY) ## estimate the shipped n-gram tables anew from the novels and Brown
+	$(BIN)/decipher fit $(NOVELS) brown --alphabet letters --order 5 --out decipher/data/letters.npz
+	$(BIN)/decipher fit $(NOVELS) brown --alphabet letters-space --order 5 --out decipher/data/letters-space.npz
+
+clean: ## remove .venv and results
+	rm -rf $(VENV) .venv-bench results
