@@ -159,7 +159,8 @@ def _measure_and_report(arguments: argparse.Namespace) -> None:
         figure_suffix(plot)
     alphabet = get_alphabet(arguments.alphabet)
     model = load_ngram(arguments.ngram or alphabet.name, alphabet)
-    corpus = _corpus(arguments.corpus or CORPORA, arguments.split)
+    sources = arguments.corpus or CORPORA
+    corpus = _corpus(sources, arguments.split)
     for path in (out, record, plot):
         if path is not None:
             check_writable(path)
@@ -174,7 +175,13 @@ def _measure_and_report(arguments: argparse.Namespace) -> None:
         "jobs": arguments.jobs or -1,
     }
     frame = accuracy_curve(corpus=corpus, alphabet=alphabet, model=model, **measurement)
-    write_table(frame, out, describe_run(measurement, arguments.seed, corpus, model))
+    said = {
+        "corpus": sources,
+        "split": arguments.split,
+        "alphabet": alphabet.name,
+        "ngram": arguments.ngram or alphabet.name,
+    }
+    write_table(frame, out, describe_run(said | measurement, arguments.seed, corpus, model))
     # The files come before the words: a reader that stops reading must not cost the figure.
     if plot is not None:
         figure = new_figure()

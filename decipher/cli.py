@@ -328,6 +328,10 @@ def _fit(arguments: argparse.Namespace) -> None:
         arguments.order,
         {"corpus": part.name, "corpus_hash": part.hash},
     )
+    report = ""
+    if arguments.split == "train":  # before anything is written, for there may be no such split
+        bits = model.bits_per_symbol(corpus.validation.encode(alphabet))
+        report = f"validation: {bits:.4f} bits a symbol, perplexity {2**bits:.3f}"
     if arguments.out.endswith(".arpa"):
         model.to_arpa(arguments.out)
     else:
@@ -337,9 +341,8 @@ def _fit(arguments: argparse.Namespace) -> None:
         f"{arguments.out}: order {model.order} over {alphabet.size} symbols, from "
         f"{about['symbols']:,} symbols of {about['corpus']} ({about['documents']} documents)"
     )
-    if arguments.split == "train":
-        bits = model.bits_per_symbol(corpus.validation.encode(alphabet))
-        print(f"validation: {bits:.4f} bits a symbol, perplexity {2**bits:.3f}")
+    if report:
+        print(report)
 
 
 # --- shared -------------------------------------------------------------------------------------

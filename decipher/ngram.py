@@ -343,7 +343,10 @@ class NGramModel:
         step is the largest score over 32,767: some 0.0006 nats for 5-grams of English.
         """
         step = float(-self.table.min()) / np.iinfo(np.int16).max
-        return np.rint(self.table / np.float32(step)).astype(np.int16), step
+        scores = np.rint(self.table / np.float32(step)).astype(np.int16)
+        # Read-only like its copies in other processes: one compilation then serves them all.
+        scores.setflags(write=False)
+        return scores, step
 
     # --- files ----------------------------------------------------------------------------------
 

@@ -58,7 +58,19 @@ def test_end_to_end(capsys) -> None:
     assert frame["ciphers"].tolist() == [12, 12]
     run = json.loads(Path("results/accuracy.json").read_text())
     assert run["seed"] == 3
-    assert run["arguments"]["decipherers"] == ["frequency"]
+    assert run["arguments"] == {
+        "corpus": ["built-in"],
+        "split": "test",
+        "alphabet": "letters",
+        "ngram": "letters",
+        "decipherers": ["frequency"],
+        "lengths": [8, 32],
+        "ciphers": 12,
+        "seed": 3,
+        "rule": "map",
+        "fixed": "",
+        "jobs": -1,
+    }
     assert run["corpus"]["name"] == "built-in/test"
     assert Path("results/accuracy.png").read_bytes().startswith(b"\x89PNG")
 
@@ -216,16 +228,20 @@ def test_help_is_quick_and_complete() -> None:
 
 
 def test_an_interrupt_is_quiet() -> None:
-    argv = ["--decipherer", "frequency", "--lengths", "24", "--ciphers", "50000", "--no-plot"]
-    running = subprocess.Popen(
+    argv = ["--decipherer", "frequency", "--lengths", "24", "--ciphers", "10000", "--no-plot"]
+    with subprocess.Popen(
         [*COMMAND, *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    while not Path("results").exists() and running.poll() is None:
-        time.sleep(0.05)
-    time.sleep(0.5)
-    running.send_signal(signal.SIGINT)
-    out, err = running.communicate(timeout=60)
+    ) as running:
+        try:
+            while not Path("results").exists() and running.poll() is None:
+                time.sleep(0.05)
+            time.sleep(1.5)
+            running.send_signal(signal.SIGINT)
+            out, err = running.communicate(timeout=30)
+        finally:
+            running.kill()  # else a failure of this test would leave it at work
     assert (running.returncode, out, err) == (130, "", "")
+    assert not list(Path("results").iterdir())
 
 
 def test_a_reader_that_stops_reading_is_no_error() -> None:
