@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 NOVELS ?= ../shared/corpora/novels
 export NLTK_DATA ?= $(wildcard $(abspath ../shared/nltk_data))
 
-.PHONY: help setup accuracy test lint format tables bench figure clean
+.PHONY: help setup accuracy test lint format tables bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,15 @@ format: $(READY) ## let ruff mend what it can
 tables: $(READY) ## estimate the shipped n-gram tables anew from the novels and Brown
 	$(BIN)/decipher fit $(NOVELS) brown --alphabet letters --order 5 --out decipher/data/letters.npz
 	$(BIN)/decipher fit $(NOVELS) brown --alphabet letters-space --order 5 --out decipher/data/letters-space.npz
+
+bench: $(READY) ## compare with peers and with the machine's floor (about an hour); results/benchmarks/
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	$(BIN)/python benchmarks/accuracy.py
+	$(BIN)/python benchmarks/versus_subbreaker.py
+	$(BIN)/python benchmarks/lookups.py
+	$(BIN)/python benchmarks/perplexity.py
+	$(BIN)/python benchmarks/schedule.py
 
 clean: ## remove .venv and results
 	rm -rf $(VENV) .venv-bench results

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ciphers.alphabet import ALPHABETS, get_alphabet
 from ciphers.corpora import BUILT_IN, SPLITS, Corpus, load_corpus
-from decipher.commands import Parser, run
+from decipher.commands import Parser, at_least, run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,20 +74,20 @@ def _parser() -> argparse.ArgumentParser:
     several(
         "--lengths",
         metavar="N",
-        type=_at_least(1),
+        type=at_least(1),
         help=f"symbols in a ciphertext (default: {' '.join(map(str, LENGTHS))})",
     )
     parser.add_argument(
         "--ciphers",
         metavar="N",
-        type=_at_least(1),
+        type=at_least(1),
         default=200,
         help="ciphertexts of each length (default: %(default)s)",
     )
     parser.add_argument(
         "--seed",
         metavar="N",
-        type=_at_least(0),
+        type=at_least(0),
         default=0,
         help="the same seed gives the same ciphertexts and results (default: %(default)s)",
     )
@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--jobs",
         metavar="N",
-        type=_at_least(1),
+        type=at_least(1),
         help="ciphertexts to work on at a time (default: one a core)",
     )
     parser.add_argument(
@@ -132,19 +132,6 @@ def _parser() -> argparse.ArgumentParser:
         help="draw no figure",
     )
     return parser
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    def whole_number(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            number = least - 1
-        if number < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number of {least} or more")
-        return number
-
-    return whole_number
 
 
 def _measure_and_report(arguments: argparse.Namespace) -> None:

@@ -17,13 +17,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from common import Report, benchmark_parser, positive
+from common import Report, benchmark_parser
 from numpy.typing import ArrayLike
 
 from analysis.curves import Factory, measure, summarise
 from ciphers.alphabet import LETTERS
 from ciphers.errors import InputError
-from decipher.commands import run
+from decipher.commands import at_least, run
 from decipher.methods import make_decipherer
 from decipher.ngram import NGramModel, load_ngram
 from decipher.posterior import Decipherer, KeyPosterior
@@ -99,9 +99,11 @@ def recorded(model: NGramModel, infos: list[tuple[int, Mapping[str, Any]]]) -> F
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with `argv` (default: the process's own arguments) and give its exit code."""
     parser = benchmark_parser("accuracy", __doc__)
-    parser.add_argument("--lengths", type=positive, nargs="+", default=list(LENGTHS), metavar="N")
     parser.add_argument(
-        "--ciphers", type=positive, default=500, help="of each length (default: %(default)s)"
+        "--lengths", type=at_least(1), nargs="+", default=list(LENGTHS), metavar="N"
+    )
+    parser.add_argument(
+        "--ciphers", type=at_least(1), default=500, help="of each length (default: %(default)s)"
     )
     return run(lambda: _report(parser.parse_args(argv)), parser.prog)
 

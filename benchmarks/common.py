@@ -60,14 +60,6 @@ def peer_option(parser: Parser) -> None:
     )
 
 
-def positive(text: str) -> int:
-    """The type of an option that takes a whole number of 1 or more."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return number
-
-
 class Report:
     """A table that is printed and written row by row, so that a run cut short keeps what it has.
 

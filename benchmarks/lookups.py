@@ -23,14 +23,14 @@ import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from common import Report, benchmark_parser, positive
+from common import Report, benchmark_parser
 from numba import njit
 from numpy.typing import NDArray
 
 from ciphers.alphabet import LETTERS, Ids
 from ciphers.samples import cryptograms
 from decipher import kernels, search
-from decipher.commands import run
+from decipher.commands import at_least, run
 from decipher.ngram import NGramModel, load_ngram
 
 LENGTHS = (32, 64, 128, 256, 512, 1024)
@@ -63,9 +63,11 @@ def _sum_at(block: NDArray[np.int16], places: NDArray[np.uint32]) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with `argv` (default: the process's own arguments) and give its exit code."""
     parser = benchmark_parser("lookups", __doc__)
-    parser.add_argument("--lengths", type=positive, nargs="+", default=list(LENGTHS), metavar="N")
     parser.add_argument(
-        "--rounds", type=positive, default=7, help="turns of each (default: %(default)s)"
+        "--lengths", type=at_least(1), nargs="+", default=list(LENGTHS), metavar="N"
+    )
+    parser.add_argument(
+        "--rounds", type=at_least(1), default=7, help="turns of each (default: %(default)s)"
     )
     return run(lambda: _report(parser.parse_args(argv)), parser.prog)
 
@@ -137,15 +139,14 @@ def _stages(model: NGramModel, ciphertext: Ids, seed: int) -> dict[str, Callable
     one = search.Search(model, ciphertext, {})
     windows, seen = one.opening
     beta = one.step / search.walk_temperature(min(len(ciphertext), search.WALK_LENGTH))
+    swaps = search.walk_swaps(len(ciphertext))
     rng = np.random.default_rng(seed)
     state = rng.integers(1, 2**63, 1, np.uint64)
     here = rng.permutation(LETTERS.size).astype(np.uint8)
     best = here.copy()
 
     def walk() -> int:
-        read = kernels.walk(
-            one.table, *windows, here, seen, one.free, beta, search.WALK_SWAPS, state, best
-        )
+        read = kernels.walk(one.table, *windows, here, seen, one.free, beta, swaps, state, best)
         return int(read)
 
     def climb_from(key: NDArray[np.uint8]) -> int:

@@ -34,12 +34,12 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from common import Report, Worker, benchmark_parser, peer_option, positive
+from common import Report, Worker, benchmark_parser, peer_option
 
 from ciphers.alphabet import ALPHABETS, Alphabet, Ids, get_alphabet
 from ciphers.corpora import Corpus
 from ciphers.errors import InputError
-from decipher.commands import run
+from decipher.commands import at_least, run
 from decipher.ngram import SHIPPED, NGramModel, load_ngram
 
 COLUMNS = {
@@ -74,20 +74,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     peer_option(parser)
     parser.add_argument("--lmplz", metavar="PATH", help="KenLM's estimator (default: on the PATH)")
     parser.add_argument("--alphabet", choices=list(ALPHABETS), default="letters")
-    parser.add_argument("--order", type=positive, default=5, help="(default: %(default)s)")
+    parser.add_argument("--order", type=at_least(1), default=5, help="(default: %(default)s)")
     parser.add_argument(
         "--symbols",
-        type=positive,
+        type=at_least(1),
         help="the most symbols of training text (default: all; for NLTK 200,000)",
     )
     parser.add_argument(
         "--held-out",
-        type=positive,
+        type=at_least(1),
         metavar="N",
         help="the most symbols to score (default: all; for NLTK 2,000)",
     )
     parser.add_argument(
-        "--repeats", type=positive, default=3, help="of each time (default: %(default)s)"
+        "--repeats", type=at_least(1), default=3, help="of each time (default: %(default)s)"
     )
     return run(lambda: _report(parser.parse_args(argv)), parser.prog)
 

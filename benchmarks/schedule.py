@@ -12,7 +12,7 @@ runs is the search itself.
 
     order        WALK_ORDER: the n-grams that the walk reads
     temperature  factor on walk_temperature
-    swaps        WALK_SWAPS: tried before each climb
+    swaps        factor on walk_swaps, tried before each climb
     climbs       factor on climbs_per_start
     polish       CLIMBS_PER_POLISH: climbs for each walk under the full model (0: no such walks)
 """
@@ -29,21 +29,21 @@ from typing import NamedTuple
 from unittest.mock import patch
 
 import numpy as np
-from common import Report, benchmark_parser, positive
+from common import Report, benchmark_parser
 from tqdm import tqdm
 
 from analysis.curves import TOLERANCE, wilson_interval
 from ciphers.alphabet import LETTERS
 from ciphers.samples import Cryptogram, cryptograms
 from decipher import search
-from decipher.commands import run
+from decipher.commands import at_least, run
 from decipher.ngram import NGramModel, load_ngram
 
 COLUMNS = {
     "length": "d",
     "order": "d",
     "temperature": ".2f",
-    "swaps": "d",
+    "swaps": ".2f",
     "climbs": ".2f",
     "polish": "d",
     "ciphers": "d",
@@ -57,11 +57,12 @@ COLUMNS = {
 
 
 class Setting(NamedTuple):
-    """One choice of the constants; `temperature` and `climbs` are factors on the present ones."""
+    """One choice of the constants; `temperature`, `swaps` and `climbs` are factors on the present
+    ones."""
 
     order: int = search.WALK_ORDER
     temperature: float = 1.0
-    swaps: int = search.WALK_SWAPS
+    swaps: float = 1.0
     climbs: float = 1.0
     polish: int = search.CLIMBS_PER_POLISH
 
@@ -92,12 +93,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     several("--lengths", int, (32, 64, 128), "letters in a ciphertext")
     several("--order", int, (3, 4, 5), "orders of the walk")
     several("--temperature", float, (0.8, 1.25), "factors on its temperature")
-    several("--swaps", int, (1000, 10_000), "swaps before a climb")
+    several("--swaps", float, (0.33, 3.0), "factors on the swaps before a climb")
     several("--climbs", float, (0.5, 2.0), "factors on the climbs of a start")
     several("--polish", int, (0, 3), "climbs for each walk under the full model, 0 for none")
     parser.add_argument("--cross", action="store_true", help="try all combinations")
     parser.add_argument(
-        "--ciphers", type=positive, default=40, help="of each length (default: %(default)s)"
+        "--ciphers", type=at_least(1), default=40, help="of each length (default: %(default)s)"
     )
     parser.add_argument(
         "--seconds",
@@ -154,13 +155,14 @@ def _settings(arguments: argparse.Namespace) -> list[Setting]:
 @contextmanager
 def _constants(setting: Setting) -> Iterator[None]:
     """`decipher.search` under the constants of `setting`."""
-    temperature, climbs = search.walk_temperature, search.climbs_per_start
+    temperature, swaps = search.walk_temperature, search.walk_swaps
+    climbs = search.climbs_per_start
     with patch.multiple(
         search,
         WALK_ORDER=setting.order,
-        WALK_SWAPS=setting.swaps,
         CLIMBS_PER_POLISH=setting.polish or sys.maxsize,
         walk_temperature=lambda length: setting.temperature * temperature(length),
+        walk_swaps=lambda length: round(setting.swaps * swaps(length)),
         climbs_per_start=lambda length: max(1, round(setting.climbs * climbs(length))),
     ):
         yield

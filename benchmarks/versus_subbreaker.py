@@ -22,13 +22,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from common import Report, Worker, benchmark_parser, peer_option, positive
+from common import Report, Worker, benchmark_parser, peer_option
 from tqdm import tqdm
 
 from ciphers.alphabet import LETTERS
 from ciphers.corpora import Corpus
 from ciphers.samples import Cryptogram, cryptograms
-from decipher.commands import run
+from decipher.commands import at_least, run
 from decipher.methods import make_decipherer
 from decipher.ngram import NGramModel, load_ngram
 
@@ -51,10 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with `argv` (default: the process's own arguments) and give its exit code."""
     parser = benchmark_parser("versus_subbreaker", __doc__)
     peer_option(parser)
-    parser.add_argument("--lengths", type=positive, nargs="+", default=list(LENGTHS), metavar="N")
+    parser.add_argument(
+        "--lengths", type=at_least(1), nargs="+", default=list(LENGTHS), metavar="N"
+    )
     parser.add_argument(
         "--ciphers",
-        type=positive,
+        type=at_least(1),
         nargs="+",
         default=[20],
         metavar="N",

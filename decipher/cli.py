@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from ciphers.errors import InputError
-from decipher.commands import Parser, run
+from decipher.commands import Parser, at_least, run
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -61,7 +61,7 @@ def _add_encrypt(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     key.add_argument("--random", action="store_true", help="a random key (see --seed)")
     parser.add_argument(
-        "--seed", type=_seed, help="settles the random key (default: a new one every time)"
+        "--seed", type=at_least(0), help="settles the random key (default: a new one every time)"
     )
     parser.add_argument(
         "--spaces",
@@ -71,7 +71,7 @@ def _add_encrypt(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     parser.add_argument(
         "--groups",
-        type=_positive,
+        type=at_least(1),
         metavar="N",
         help="write capitals in groups of N and drop all else, as telegraphs did",
     )
@@ -173,7 +173,10 @@ def _add_solve(commands: argparse._SubParsersAction[Parser]) -> None:
         help="the method: ngram or frequency (default: %(default)s)",
     )
     parser.add_argument(
-        "--seed", type=_seed, default=0, help="settles every random choice (default: %(default)s)"
+        "--seed",
+        type=at_least(0),
+        default=0,
+        help="settles every random choice (default: %(default)s)",
     )
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
 
@@ -378,21 +381,3 @@ def _word(value: str) -> tuple[int, str]:
     if not (place.isdecimal() and equals and word):
         raise argparse.ArgumentTypeError(f"{value!r} is not of the form 17=attack")
     return int(place), word
-
-
-def _positive(value: str) -> int:
-    return _whole(value, 1)
-
-
-def _seed(value: str) -> int:
-    return _whole(value, 0)
-
-
-def _whole(value: str, least: int) -> int:
-    try:
-        number = int(value)
-    except ValueError:
-        number = least - 1
-    if number < least:
-        raise argparse.ArgumentTypeError(f"{value!r} is no whole number from {least} up")
-    return number

@@ -25,6 +25,21 @@ class Parser(argparse.ArgumentParser):
         self.exit(BAD_INPUT)
 
 
+def at_least(least: int) -> Callable[[str], int]:
+    """The type of an option that takes a whole number from `least` up."""
+
+    def whole_number(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} up")
+        return number
+
+    return whole_number
+
+
 def report(message: str, prog: str) -> None:
     """Print `message` to standard error as one line."""
     print(f"{prog}: error: {' '.join(message.split())}", file=sys.stderr)

@@ -269,6 +269,17 @@ class NGramModel:
             raise InputError("there is no symbol to score: give some text")
         return float(-sum(s.sum() for s in scores) / symbols / np.log(2))
 
+    @cached_property
+    def typical(self) -> tuple[float, float]:
+        """Mean and variance of the log probability of a symbol, nats, over the text that the
+        model was estimated from; (-inf, 0) for a model without counts."""
+        if self.counts is None:
+            return -np.inf, 0.0
+        weight = self.counts.counts / self.counts.counts.sum()
+        scores = self.levels[-1].log_prob.astype(np.float64)  # of the same codes
+        mean = float(weight @ scores)
+        return mean, float(weight @ (scores - mean) ** 2)
+
     def _scores(self, codes: Int, k: int) -> NDArray[np.float64]:
         """log p of the k-grams `codes`: the last symbol given the k - 1 before it."""
         if self.dense_size <= DENSE_LIMIT:
@@ -592,9 +603,6 @@ def discounts(counts: Int) -> tuple[float, float, float]:
 
 def _kneser_ney(size: int, k: int, codes: Int, counts: Int, lower: Level | None) -> Level:
     """One level of the recursion; `lower` is the level of order k - 1 (None: uniform)."""
-    if len(codes) == 0:
-        nothing = np.zeros(0, np.int64)
-        return Level(nothing, np.zeros(0, np.float32), nothing, np.zeros(0, np.float32))
     d1, d2, d3 = discounts(counts)
     discount = np.array([0.0, d1, d2, d3])[np.minimum(counts, 3)]
     starts = np.flatnonzero(np.diff(codes // size, prepend=-1))
@@ -604,11 +612,9 @@ def _kneser_ney(size: int, k: int, codes: Int, counts: Int, lower: Level | None)
     of = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(codes)))
     below = np.full(len(codes), 1 / size)
     if lower is not None:
-        # The tail of a seen k-gram was seen itself, but for tails found only at a document's
-        # very start, which have no left neighbour and so no Kneser-Ney count.
-        found, rank = _find(lower.codes, codes % size ** (k - 1), size ** (k - 1))
+        # The tail of a seen k-gram was seen, with a symbol to its left: it has a rank below.
+        _, rank = _find(lower.codes, codes % size ** (k - 1), size ** (k - 1))
         below = np.exp(lower.log_prob, dtype=np.float64)[rank]
-        below[~found] = 0.0
     prob = (counts - discount) / total[of] + gamma[of] * below
     return Level(codes, np.log(prob).astype(np.float32), contexts, np.log(gamma).astype(np.float32))
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -25,41 +26,55 @@ from decipher import kernels
 from decipher.ngram import NGramModel
 from decipher.posterior import KeyPosterior, check_known, check_prefixes
 
-#: The walk's model, the swaps it tries before each climb, and its temperature in nats: proportional
-#: to a power of the length, for the longer a text, the more a swap changes its score. Chosen by
-#: `benchmarks/schedule.py`.
+#: The order of the walk's model. This constant and those below, and the functions of the length
+#: after them, are compared with other choices by `benchmarks/schedule.py`.
 WALK_ORDER = 4
-WALK_SWAPS = 3000
-#: A start ends with walks under the full model, at this temperature in nats, from the best maximum
-#: it found: one for so many climbs. They find maxima that are more than one swap better.
-POLISH_TEMPERATURE = 1.3
+#: A start ends with a polish of the best maximum it found for every so many climbs.
 CLIMBS_PER_POLISH = 7
+POLISH_SWAPS = 4000
 #: The walk reads this many symbols at most; by then a key is found at once, and the climb reads on.
 WALK_LENGTH = 600
 #: No more than this many symbols are read to infer the key. It is certain long before.
 READ_LENGTH = 20_000
 
 
+#: A best key under which the text is this many standard deviations less probable than text of the
+#: model's kind needs so many times as many starts to agree on it: it is likely a trap.
+UNUSUAL = 5.0
+DOUBT = 4
+
+
 def walk_temperature(length: int) -> float:
     """Temperature of the walk, nats, for a text of `length` symbols: just above where the walk
-    would settle on one key."""
+    would settle on one key. The longer a text, the more a swap changes its score."""
     return float(1.7 * (length / 32) ** 0.7)
+
+
+def walk_swaps(length: int) -> int:
+    """Swaps that the walk tries before each climb: in a long text a climb costs more."""
+    return int(3000 * np.clip(length / 32, 1, 8) ** 0.5)
+
+
+def polish_temperature(length: int) -> float:
+    """Temperature, nats, of the walks under the full model that begin at a maximum, to find others
+    that are better by more than one swap."""
+    return float(1.3 * (length / 32) ** 0.3)
 
 
 def climbs_per_start(length: int) -> int:
     """How many climbs a start is given: short texts have a rougher way to go."""
-    return int(np.clip(40 * (32 / length) ** 1.5, 2, 40))
+    return int(np.clip(40 * (32 / length) ** 1.8, 2, 40))
 
 
 def hits_wanted(length: int) -> int:
     """How many starts must agree: in short texts several may end in the same wrong key, and very
     short ones hardly tell keys apart at all."""
-    return int(np.clip(min(256 / length, length / 4), 2, 8))
+    return int(np.clip(12 * min(32 / length, length / 32), 2, 12))
 
 
 def chain_steps(length: int) -> int:
     """Swaps tried by each chain around the maxima: in long texts little is left to explore."""
-    return int(np.clip(300 * 128 / length, 40, 300))
+    return int(np.clip(300 * 64 / length, 30, 300))
 
 
 class Windows(NamedTuple):
@@ -182,12 +197,15 @@ class Search:
     ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Local maxima [K, V], distinct in the symbols seen, and their scores [K] in table steps.
 
-        Ends when `hits` starts have led to the best of them, at most after `starts` starts.
+        Ends when `hits` starts have led to the best of them (more where it is an implausible
+        reading), at most after `starts` starts.
         """
         found: dict[bytes, tuple[NDArray[np.uint8], int]] = {}
         best = None
         state = _state(rng)
-        while self.starts < starts and self.hits < hits:
+        while self.starts < starts and (
+            best is None or self.hits < hits * (1 if self._plausible(best) else DOUBT)
+        ):
             self.starts += 1
             highest = None
             for plain, score in self._climbs(rng, state):
@@ -198,8 +216,18 @@ class Search:
             if best is None or (highest is not None and highest > best):
                 best, self.hits = highest, 0
             self.hits += highest == best
+        plain, score = max(found.values(), key=itemgetter(1))
+        while (polished := self._polish(plain, state))[1] > score:
+            plain, score = polished
+            found[plain[self.seen].tobytes()] = polished
         keys, scores = zip(*found.values(), strict=True)
         return np.array(keys), np.array(scores, np.int64)
+
+    def _plausible(self, score: int) -> bool:
+        """Whether a text of the model's kind is often as improbable as this score says."""
+        mean, variance = self.model.typical
+        n = len(self.text)
+        return bool(score * self.step >= n * mean - UNUSUAL * np.sqrt(n * variance))
 
     def _climbs(
         self, rng: np.random.Generator, state: NDArray[np.uint64]
@@ -210,21 +238,29 @@ class Search:
         here[self.free] = rng.permutation(self.letters)
         windows, seen = self.opening
         beta = self.step / walk_temperature(len(self.text[:WALK_LENGTH]))
+        swaps = walk_swaps(len(self.text))
         climbs = climbs_per_start(len(self.text))
         top: tuple[NDArray[np.uint8], int] | None = None
         for _ in range(climbs):
-            found = self._climb_from_walk(windows, here, seen, beta, state)
+            found = self._climb_from_walk(windows, here, seen, beta, swaps, state)
             if top is None or found[1] > top[1]:
                 top = found
             yield found
         for _ in range(climbs // CLIMBS_PER_POLISH):
             assert top is not None
-            found = self._climb_from_walk(
-                self.windows, top[0].copy(), self.seen, self.step / POLISH_TEMPERATURE, state
-            )
+            found = self._polish(top[0], state)
             if found[1] > top[1]:
                 top = found
             yield found
+
+    def _polish(
+        self, maximum: NDArray[np.uint8], state: NDArray[np.uint64]
+    ) -> tuple[NDArray[np.uint8], int]:
+        """A climb from a short walk around a maximum, under the full model."""
+        beta = self.step / polish_temperature(len(self.text))
+        return self._climb_from_walk(
+            self.windows, maximum.copy(), self.seen, beta, POLISH_SWAPS, state
+        )
 
     def _climb_from_walk(
         self,
@@ -232,13 +268,14 @@ class Search:
         here: NDArray[np.uint8],
         seen: NDArray[np.intp],
         beta: float,
+        swaps: int,
         state: NDArray[np.uint64],
     ) -> tuple[NDArray[np.uint8], int]:
         """Walk on from `here`, in place, and climb from the best key on the way."""
         plain = here.copy()
         if len(seen):
             self.reads += kernels.walk(
-                self.table, *windows, here, seen, self.free, beta, WALK_SWAPS, state, plain
+                self.table, *windows, here, seen, self.free, beta, swaps, state, plain
             )
         score, reads = kernels.climb(self.table, *self.windows, plain, self.seen, self.free)
         self.reads += reads

@@ -295,6 +295,7 @@ BAD = {
     ),
     "two words": (["solve", "good.txt", "--word", "1=at", "--word", "1=in"], "given twice"),
     "crib lengths": (["solve", "good.txt", "--known", "My=e"], "differ in length"),
+    "crib of two lines": (["solve", "good.txt", "--known", "M\ny=e"], "differ in length"),
     "crib elsewhere": (["solve", "good.txt", "--known", "z=e"], "does not occur"),
     "crib form": (["solve", "good.txt", "--known", "M"], "not of the form X=e"),
     "word form": (["solve", "good.txt", "--word", "at=1"], "not of the form 17=attack"),

@@ -247,6 +247,8 @@ TEXT = "Xlj qsgle hjkll xlj"  # letters: 1 x, 2 l, 3 j, 4 q, ...
 def test_cribs_that_cannot_be(known, words, says) -> None:
     with pytest.raises(InputError, match=says):
         solve(TEXT, known=known, words=words, **CHEAP)
+    with pytest.raises(InputError, match=says):  # and before any decipherer sees them
+        Cryptogram.read(TEXT).known(known, words)
 
 
 # --- bad input ----------------------------------------------------------------------------------
