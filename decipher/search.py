@@ -36,8 +36,6 @@ POLISH_SWAPS = 4000
 WALK_LENGTH = 600
 #: No more than this many symbols are read to infer the key. It is certain long before.
 READ_LENGTH = 20_000
-
-
 #: A best key under which the text is this many standard deviations less probable than text of the
 #: model's kind needs so many times as many starts to agree on it: it is likely a trap.
 UNUSUAL = 5.0

@@ -614,3 +614,11 @@ def test_noise_in_arpa(tmp_path_factory, noise, place, dropped) -> None:
     except InputError:
         return
     assert np.isfinite(model.log_prob([0, 1, 2])).all()
+
+
+def test_typical_scores_are_those_of_the_training_text() -> None:
+    """Mean and variance over the n-grams that were counted, each weighed by its count."""
+    ids = LETTERS.encode("the quick brown fox jumps over the lazy dog and the other dog " * 3)
+    model = NGramModel.estimate([ids], LETTERS, 3)
+    scores = model.log_prob(ids)[2:]
+    assert model.typical == pytest.approx((scores.mean(), scores.var()), abs=1e-5)

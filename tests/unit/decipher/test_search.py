@@ -257,7 +257,7 @@ def test_long_texts_are_read_in_part(alphabet_of, markov_texts, enumerated, monk
 
 def test_the_search_ends_after_its_starts(alphabet_of, markov_texts) -> None:
     model = model_of(alphabet_of(6), 3, markov_texts(6, [800], seed=3))
-    ciphertext = np.random.default_rng(0).integers(0, 6, 30)
+    ciphertext = markov_texts(6, [30], seed=3)[0]
     p = decipher(model, ciphertext, starts=3, hits=100)
     assert p.info["starts"] == 3
     p = decipher(model, ciphertext, starts=100, hits=4)
@@ -265,6 +265,16 @@ def test_the_search_ends_after_its_starts(alphabet_of, markov_texts) -> None:
     assert 4 <= p.info["starts"] <= 100
     assert p.info["reads"] > 0
     assert decipher(model, ciphertext, population=3).samples.shape == (3, 6)
+
+
+def test_an_implausible_reading_needs_more_agreement(alphabet_of, markov_texts) -> None:
+    """Text that the model finds far less probable than its own kind is searched for longer."""
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 6, 2000)
+    training = np.where(rng.random(2000) < 0.1, noise, np.arange(2000) % 6)
+    model = model_of(alphabet_of(6), 3, [training])
+    assert decipher(model, training[:60], hits=2).info["hits"] == 2
+    assert decipher(model, noise[:60], hits=2).info["hits"] == 2 * search.DOUBT
 
 
 def test_bad_ciphertexts(alphabet_of, markov_texts) -> None:
