@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import threading
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -56,6 +57,10 @@ def run(function: Callable[[], int | None], prog: str) -> int:
         code = function() or 0
         sys.stdout.flush()
     except KeyboardInterrupt:
+        if threading.active_count() > 1:
+            # Workers are still computing, and an interpreter that shuts down under them may abort.
+            # All that was written is in place already, so leave at once.
+            os._exit(INTERRUPTED)
         return INTERRUPTED
     except BrokenPipeError:
         # The interpreter flushes once more on its way out: that must not fail too.
