@@ -11,11 +11,11 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from ciphers.alphabet import ALPHABETS, get_alphabet
 from ciphers.corpora import BUILT_IN, SPLITS, Corpus, load_corpus
-from decipher.commands import Parser, at_least, run
+from decipher.commands import Parser, at_least, leave, run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +31,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with `argv` (default: the process's own arguments) and give its exit code."""
     parser = _parser()
     return run(lambda: _measure_and_report(parser.parse_args(argv)), PROG)
+
+
+def command() -> NoReturn:
+    """The installed command."""
+    leave(main())
 
 
 def _parser() -> argparse.ArgumentParser:

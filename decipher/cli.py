@@ -6,10 +6,10 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from ciphers.errors import InputError
-from decipher.commands import Parser, at_least, run
+from decipher.commands import Parser, at_least, leave, run
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -26,6 +26,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     arguments = _parser().parse_args(argv)
     return run(lambda: arguments.action(arguments), PROG)
+
+
+def command() -> NoReturn:
+    """The installed command."""
+    leave(main())
 
 
 def _parser() -> Parser:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import threading
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -57,10 +56,6 @@ def run(function: Callable[[], int | None], prog: str) -> int:
         code = function() or 0
         sys.stdout.flush()
     except KeyboardInterrupt:
-        if threading.active_count() > 1:
-            # Workers are still computing, and an interpreter that shuts down under them may abort.
-            # All that was written is in place already, so leave at once.
-            os._exit(INTERRUPTED)
         return INTERRUPTED
     except BrokenPipeError:
         # The interpreter flushes once more on its way out: that must not fail too.
@@ -74,3 +69,14 @@ def run(function: Callable[[], int | None], prog: str) -> int:
     else:
         return code
     return BAD_INPUT
+
+
+def leave(code: int) -> NoReturn:
+    """End the process of a command with `code`.
+
+    After an interrupt at once: workers may still be computing, and an interpreter that shuts down
+    under them can abort. All that was written is in place by then.
+    """
+    if code == INTERRUPTED:
+        os._exit(code)
+    sys.exit(code)

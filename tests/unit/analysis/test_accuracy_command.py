@@ -18,7 +18,7 @@ from analysis.curves import SUMMARY_COLUMNS
 from ciphers import InputError
 
 QUICK = ["--decipherer", "frequency", "--lengths", "8", "32", "--ciphers", "12"]
-COMMAND = [sys.executable, "-c", "import sys; from analysis.cli import main; sys.exit(main())"]
+COMMAND = [sys.executable, "-c", "from analysis.cli import command; command()"]
 
 
 @pytest.fixture(autouse=True)
