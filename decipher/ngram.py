@@ -244,21 +244,59 @@ class NGramModel:
         out[..., n - 1 :] = self._scores(ngram_codes(array, size, n), n)
         return out
 
+    def log_conditionals(self, ids: ArrayLike) -> NDArray[np.float64]:
+        """log p(. | the up to n - 1 symbols before) after every prefix, nats.
+
+        Args:
+            ids: [..., n] ids; each row is a text of its own.
+
+        Returns:
+            [..., n + 1, V]; row i is for the symbol after `ids[..., :i]`, the last row for the one
+            after the end.
+
+        Raises:
+            InputError: an id lies outside the alphabet.
+        """
+        array = _checked(ids, self.alphabet)
+        size, n = self.alphabet.size, self.order
+        length = array.shape[-1]
+        out = np.empty((*array.shape[:-1], length + 1, size), np.float64)
+        for k in range(1, min(n - 1, length + 1) + 1):
+            context = ngram_codes(array[..., : k - 1], size, k - 1)
+            out[..., k - 1 : k, :] = self._rows(context, k)
+        out[..., n - 1 :, :] = self._rows(ngram_codes(array, size, n - 1), n)
+        return out
+
     def conditional(self, context: ArrayLike) -> NDArray[np.float64]:
-        """p(. | context), [V]: the next symbol's distribution after `context`, a 1-d id array.
+        """p(. | context): the next symbol's distribution, [..., V], after `context` [..., k].
 
         A context shorter than n - 1 is taken as the start of a text.
         """
         before = _checked(context, self.alphabet)
-        before = before[max(0, len(before) - self.order + 1) :]
-        rows = np.column_stack(
-            [
-                np.tile(before, (self.alphabet.size, 1)),
-                np.arange(self.alphabet.size, dtype=np.uint8),
-            ]
-        )
-        k = len(before) + 1
-        return np.exp(self._scores(ngram_codes(rows, self.alphabet.size, k)[:, 0], k))
+        k = min(before.shape[-1], self.order - 1)
+        code = ngram_codes(before[..., before.shape[-1] - k :], self.alphabet.size, k)[..., 0]
+        return np.exp(self._rows(code, k + 1))
+
+    def sample(self, length: int, count: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+        """Texts [count, length] drawn from the model, each from the start of a text.
+
+        Raises:
+            InputError: a size is negative.
+        """
+        if min(length, count) < 0:
+            raise InputError(
+                f"cannot draw {count} texts of {length} symbols: give sizes of 0 or up"
+            )
+        size = self.alphabet.size
+        texts = np.empty((count, length), np.uint8)
+        context = np.zeros(count, np.int64)
+        for i in range(length):
+            cumulative = np.exp(self._rows(context, min(i + 1, self.order))).cumsum(axis=1)
+            # Scaled by the sum, which is 1 but for the rounding of the scores.
+            u = rng.random((count, 1)) * cumulative[:, -1:]
+            texts[:, i] = (cumulative[:, :-1] <= u).sum(axis=1)
+            context = (context * size + texts[:, i]) % size ** (self.order - 1)
+        return texts
 
     def bits_per_symbol(self, documents: Iterable[ArrayLike]) -> float:
         """Cross entropy of `documents` (1-d id arrays) in bits a symbol; 2 to its power is the
@@ -288,6 +326,16 @@ class NGramModel:
         return self._back_off(
             self.levels[k - 1] if k == self.order else self.starts[k - 1], codes, k
         )
+
+    def _rows(self, contexts: Int, k: int) -> NDArray[np.float64]:
+        """log p(. | context), [..., V], of the (k - 1)-grams `contexts` [...]."""
+        size = self.alphabet.size
+        if self.dense_size <= DENSE_LIMIT:
+            start = self.offsets[k - 1]
+            rows = self.table[start : start + size**k].reshape(-1, size)
+            # Ten times as fast as indexing with an array.
+            return np.asarray(np.take(rows, contexts, axis=0), np.float64)
+        return self._scores(contexts[..., None] * size + np.arange(size), k)
 
     def _back_off(self, level: Level, codes: Int, k: int) -> NDArray[np.float64]:
         """log p of the k-grams `codes` by `level`, of order k, and the levels below it."""

@@ -167,6 +167,13 @@ def check_prefixes(
     return [ids[:length] for length in lengths]
 
 
+def level_unseen(marginals: NDArray[np.float64], unseen: NDArray[np.intp]) -> None:
+    """Give each cipher symbol in `unseen` what they all stand for on average, in place: nothing
+    tells symbols apart that do not occur. `marginals` is [V, V]."""
+    if len(unseen):
+        marginals[unseen] = marginals[unseen].mean(axis=0)
+
+
 def check_known(known: Mapping[int, int] | None, alphabet: Alphabet) -> dict[int, int]:
     """Known letters {cipher id: plain id}, checked to be one to one.
 

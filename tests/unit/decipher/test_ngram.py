@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.stats import chisquare
 
 from ciphers import ASCII, LETTERS, LETTERS_SPACE, Alphabet, InputError
 from decipher import NGramModel, load_ngram, ngram
@@ -203,6 +204,91 @@ def test_a_batch_scores_as_its_rows_and_a_text_as_its_chain(
     np.testing.assert_allclose(scores[0, 0], chain, atol=1e-12)
     for n in range(4):  # shorter than the order
         np.testing.assert_array_equal(model.log_prob(text[:n]), scores[0, 0, :n])
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("order", [1, 2, 3, 5])
+def test_log_conditionals_are_those_after_every_prefix(
+    order, sparse, markov_texts, monkeypatch
+) -> None:
+    model = NGramModel.estimate(markov_texts(4, [200], 1), FOUR, order)
+    if sparse:
+        forget_dense(monkeypatch)
+    batch = np.random.default_rng(order).integers(0, 4, (2, 3, 9))
+    for n in (0, 1, 2, 4, 9):  # shorter than the order too
+        texts = batch[..., :n]
+        rows = model.log_conditionals(texts)
+        assert rows.shape == (2, 3, n + 1, 4)
+        np.testing.assert_allclose(np.exp(rows).sum(axis=-1), 1, atol=1e-6)
+        steps = np.take_along_axis(rows[..., :-1, :], texts[..., None], axis=-1)[..., 0]
+        np.testing.assert_array_equal(steps, model.log_prob(texts))
+        for place in np.ndindex(2, 3):
+            np.testing.assert_array_equal(rows[place], model.log_conditionals(texts[place]))
+            for i in range(n + 1):
+                expected = model.conditional(texts[place][:i])
+                np.testing.assert_allclose(np.exp(rows[place][i]), expected, rtol=1e-12)
+    with pytest.raises(InputError, match="out of range"):
+        model.log_conditionals([0, 4])
+
+
+def test_log_conditionals_of_a_model_too_large_for_a_table(passage) -> None:
+    model = NGramModel.estimate([ASCII.encode(passage)], ASCII, 6)
+    assert model.dense_size > ngram.DENSE_LIMIT
+    text = ASCII.encode("when the wind shook")
+    rows = model.log_conditionals(text)
+    np.testing.assert_allclose(np.exp(rows).sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_array_equal(rows[np.arange(len(text)), text], model.log_prob(text))
+    np.testing.assert_allclose(np.exp(rows[-1]), model.conditional(text), rtol=1e-12)
+
+
+# --- texts drawn from the model -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_samples_are_drawn_from_the_model(order, sparse, markov_texts, monkeypatch) -> None:
+    """Chi-square over all 256 texts of four symbols, beginning and body at once; with six cases at
+    1 in 10,000, a false alarm in fewer than one seed in 1,000."""
+    model = NGramModel.estimate(markov_texts(4, [60], 1), FOUR, order)
+    if sparse:
+        forget_dense(monkeypatch)
+    count = 50_000
+    drawn = model.sample(4, count, np.random.default_rng(order))
+    assert drawn.shape == (count, 4)
+    assert drawn.dtype == np.uint8
+    texts = np.array(list(product(range(4), repeat=4)), np.uint8)
+    prob = np.exp(model.log_prob(texts).sum(axis=1))
+    observed = np.bincount(ngram_codes(drawn, 4, 4)[:, 0], minlength=256)
+    often = prob * count >= 5
+    assert often.sum() > 50
+    expected = np.append(prob[often], prob[~often].sum())
+    observed = np.append(observed[often], observed[~often].sum())
+    assert chisquare(observed, count * expected / expected.sum()).pvalue > 1e-4
+
+
+def test_samples_depend_on_the_generator_only(markov_texts) -> None:
+    model = NGramModel.estimate(markov_texts(4, [200], 1), FOUR, 3)
+    one, again, other = (model.sample(20, 8, np.random.default_rng(seed)) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one, again)
+    assert (one != other).any()
+    assert len({row.tobytes() for row in one}) == 8
+    assert model.sample(0, 3, np.random.default_rng(0)).shape == (3, 0)
+    assert model.sample(3, 0, np.random.default_rng(0)).shape == (0, 3)
+    with pytest.raises(InputError, match="sizes of 0 or up"):
+        model.sample(-1, 3, np.random.default_rng(0))
+
+
+def test_long_samples_read_like_the_model() -> None:
+    """Mean log probability of a symbol under the model itself, of 20 x 2,000 symbols, beside the
+    entropy that its conditionals give along the texts: their difference is a sum of martingale
+    steps, and five of its standard errors mean a false alarm in 1 seed of a million."""
+    model = load_ngram("letters")
+    texts = model.sample(2000, 20, np.random.default_rng(0))
+    rows = model.log_conditionals(texts)[:, :-1]
+    entropy = -(np.exp(rows) * rows).sum(axis=-1)
+    steps = model.log_prob(texts) + entropy
+    assert abs(steps.mean()) < 5 * steps.std() / np.sqrt(steps.size)
+    assert 1.5 < -model.log_prob(texts).mean() / np.log(2) < 3
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 5])
