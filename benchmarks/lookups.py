@@ -32,6 +32,7 @@ from ciphers.samples import cryptograms
 from decipher import kernels, search
 from decipher.commands import at_least, run
 from decipher.ngram import NGramModel, load_ngram
+from decipher.sampling.spaces import KeySpace
 
 LENGTHS = (32, 64, 128, 256, 512, 1024)
 COLUMNS = {
@@ -136,9 +137,10 @@ def _floor(model: NGramModel, order: int, rng: np.random.Generator) -> Callable[
 
 def _stages(model: NGramModel, ciphertext: Ids, seed: int) -> dict[str, Callable[[], int]]:
     """The stages of the search of `ciphertext` [n]; each, when called, gives its table reads."""
-    one = search.Search(model, ciphertext, {})
-    windows, seen = one.opening
-    beta = one.step / search.walk_temperature(min(len(ciphertext), search.WALK_LENGTH))
+    space = KeySpace(model, ciphertext, {})
+    windows, seen = search.Search(space).opening
+    table, step = model.quantised
+    beta = step / search.walk_temperature(min(len(ciphertext), search.WALK_LENGTH))
     swaps = search.walk_swaps(len(ciphertext))
     rng = np.random.default_rng(seed)
     state = rng.integers(1, 2**63, 1, np.uint64)
@@ -146,11 +148,11 @@ def _stages(model: NGramModel, ciphertext: Ids, seed: int) -> dict[str, Callable
     best = here.copy()
 
     def walk() -> int:
-        read = kernels.walk(one.table, *windows, here, seen, one.free, beta, swaps, state, best)
+        read = kernels.walk(table, *windows, here, seen, space.free, beta, swaps, state, best)
         return int(read)
 
     def climb_from(key: NDArray[np.uint8]) -> int:
-        _, read = kernels.climb(one.table, *one.windows, key, one.seen, one.free)
+        _, read = kernels.climb(table, *space.full_windows, key, space.seen, space.free)
         return int(read)
 
     peaks: list[NDArray[np.uint8]] = []
@@ -159,7 +161,7 @@ def _stages(model: NGramModel, ciphertext: Ids, seed: int) -> dict[str, Callable
         peaks.append(best.copy())
 
     def search_anew() -> int:
-        fresh = search.Search(model, ciphertext, {})
+        fresh = search.Search(KeySpace(model, ciphertext, {}))
         fresh.maxima(sys.maxsize, STARTS, rng)
         return fresh.reads
 

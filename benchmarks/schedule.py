@@ -38,6 +38,7 @@ from ciphers.samples import Cryptogram, cryptograms
 from decipher import search
 from decipher.commands import at_least, run
 from decipher.ngram import NGramModel, load_ngram
+from decipher.sampling.spaces import KeySpace
 
 COLUMNS = {
     "length": "d",
@@ -180,7 +181,7 @@ def _outcome(
     true = model.log_prob(cryptogram.plaintext).sum()
     with _constants(setting):
         begin = time.perf_counter()
-        one = search.Search(model, cryptogram.ciphertext, {})
+        one = search.Search(KeySpace(model, cryptogram.ciphertext, {}))
         while True:
             key = one.best(*one.maxima(sys.maxsize, one.starts + 1, rng))
             failed = model.log_prob(key[cryptogram.ciphertext]).sum() < true - TOLERANCE

@@ -6,13 +6,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from decipher.exact.enumeration import EnumerationDecipherer as EnumerationDecipherer
+    from decipher.exact.unigram import UnigramDecipherer as UnigramDecipherer
     from decipher.frequency import FrequencyDecipherer as FrequencyDecipherer
+    from decipher.language import LanguageModel as LanguageModel
     from decipher.methods import make_decipherer as make_decipherer
     from decipher.ngram import NGramModel as NGramModel
     from decipher.ngram import load_ngram as load_ngram
     from decipher.posterior import Decipherer as Decipherer
     from decipher.posterior import Decoding as Decoding
     from decipher.posterior import KeyPosterior as KeyPosterior
+    from decipher.sampling.smc import SMCDecipherer as SMCDecipherer
+    from decipher.sampling.tempering import TemperingDecipherer as TemperingDecipherer
     from decipher.search import NGramDecipherer as NGramDecipherer
     from decipher.solution import Solution as Solution
     from decipher.solution import solve as solve
@@ -21,11 +26,16 @@ if TYPE_CHECKING:
 _HOMES = {
     "Decipherer": "posterior",
     "Decoding": "posterior",
+    "EnumerationDecipherer": "exact.enumeration",
     "FrequencyDecipherer": "frequency",
     "KeyPosterior": "posterior",
+    "LanguageModel": "language",
     "NGramDecipherer": "search",
     "NGramModel": "ngram",
+    "SMCDecipherer": "sampling.smc",
     "Solution": "solution",
+    "TemperingDecipherer": "sampling.tempering",
+    "UnigramDecipherer": "exact.unigram",
     "load_ngram": "ngram",
     "make_decipherer": "methods",
     "solve": "solution",

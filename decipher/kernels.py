@@ -31,6 +31,11 @@ compiled = njit(nogil=True, cache=True)
 inlined = njit(nogil=True, inline="always")
 
 
+def seed(rng: np.random.Generator) -> NDArray[np.uint64]:
+    """The state [1] of the compiled loops' own generator, drawn from `rng`."""
+    return rng.integers(1, 2**63, 1, np.uint64)
+
+
 @inlined
 def _random(state: Array) -> Any:
     """The next 64 random bits; xorshift64* (Vigna 2016). `state` [1] uint64, not 0."""
@@ -128,21 +133,34 @@ def _read(
     table: Array,
     base: Array,
     times: Array,
-    coefficient: Array,
+    places: Array,
     plain: Array,
+    letters: int,
     code: Array,
     score: Array,
 ) -> Any:
-    """Fill `code` and `score` [W] for the key `plain` [V]; return the text's score."""
+    """Fill `code` and `score` [W] for the key `plain` [C] into V `letters`; return the text's
+    score."""
+    size = int32(letters)
     total = int64(0)
     for w in range(len(base)):
-        c = base[w]
-        for s in range(len(plain)):
-            c += coefficient[s, w] * int32(plain[s])
-        code[w] = c
-        score[w] = table[c]
+        c = int32(0)
+        for place in range(places.shape[1]):
+            symbol = places[w, place]
+            c = c * size + (int32(plain[symbol]) if symbol >= 0 else int32(0))
+        code[w] = base[w] + c
+        score[w] = table[code[w]]
         total += int64(score[w]) * times[w]
     return total
+
+
+@inlined
+def _pair(bounds: Array, plain: Array, a: Any, b: Any) -> Any:
+    """(lo, hi, d): the entries of the swap of a and b are lo ... hi - 1, and d is its step."""
+    d = int32(plain[b]) - int32(plain[a])
+    if a > b:
+        d = -d
+    return bounds[a, b, 0], bounds[a, b, 1], d
 
 
 @inlined
@@ -159,57 +177,23 @@ def _gain(
 
 
 @inlined
-def _swap(
-    table: Array,
-    entries: Array,
-    code: Array,
-    score: Array,
-    plain: Array,
-    a: Any,
-    b: Any,
-    lo: Any,
-    hi: Any,
-    d: Any,
+def _shift(
+    table: Array, entries: Array, code: Array, score: Array, lo: Any, hi: Any, d: Any
 ) -> None:
+    """Bring the codes and scores up to date with a swap whose entries are lo ... hi - 1."""
     for e in range(lo, hi):
         w = uint32(entries[e, 0])
         code[w] += d * entries[e, 1]
         score[w] = table[uint32(code[w])]
-    plain[a], plain[b] = plain[b], plain[a]
 
 
 @inlined
-def _metropolis(
-    table: Array,
-    times: Array,
-    bounds: Array,
-    entries: Array,
-    code: Array,
-    score: Array,
-    plain: Array,
-    seen: Array,
-    free: Array,
-    beta: Any,
-    state: Array,
-) -> Any:
-    """Try one random swap of a free symbol that occurs with another free one, and accept it with
-    probability min(1, exp(beta gain)).
-
-    Returns (whether it was accepted, the two symbols, the gain, table reads).
-    """
+def _propose(seen: Array, free: Array, state: Array) -> Any:
+    """A free symbol that occurs and another free one (or the same), both drawn evenly."""
     bits = _random(state)
     a = uint32(seen[_below(bits, uint64(len(seen)))])
     b = uint32(free[((bits >> uint64(32)) * uint64(len(free))) >> uint64(32)])
-    lo = bounds[a, b, 0]
-    hi = bounds[a, b, 1]
-    d = int32(plain[b]) - int32(plain[a])
-    if a > b:
-        d = -d
-    gain = _gain(table, times, entries, code, score, lo, hi, d)
-    if a != b and _accepts(gain * beta, state):
-        _swap(table, entries, code, score, plain, a, b, lo, hi, d)
-        return True, a, b, gain, hi - lo
-    return False, a, b, gain, hi - lo
+    return a, b
 
 
 @compiled
@@ -217,7 +201,7 @@ def walk(
     table: Array,
     base: Array,
     times: Array,
-    coefficient: Array,
+    places: Array,
     bounds: Array,
     entries: Array,
     plain: Array,
@@ -233,16 +217,18 @@ def walk(
     table reads."""
     code = np.empty(len(base), np.int32)
     score = np.empty(len(base), np.int32)
-    total = _read(table, base, times, coefficient, plain, code, score)
+    total = _read(table, base, times, places, plain, len(plain), code, score)
     highest = total
     best[:] = plain
     reads = int64(len(base))
     for _ in range(swaps):
-        moved, _, _, gain, looked = _metropolis(
-            table, times, bounds, entries, code, score, plain, seen, free, beta, state
-        )
-        reads += looked
-        if moved:
+        a, b = _propose(seen, free, state)
+        lo, hi, d = _pair(bounds, plain, a, b)
+        gain = _gain(table, times, entries, code, score, lo, hi, d)
+        reads += hi - lo
+        if a != b and _accepts(gain * beta, state):
+            _shift(table, entries, code, score, lo, hi, d)
+            plain[a], plain[b] = plain[b], plain[a]
             total += gain
             if total > highest:
                 highest = total
@@ -255,7 +241,7 @@ def climb(
     table: Array,
     base: Array,
     times: Array,
-    coefficient: Array,
+    places: Array,
     bounds: Array,
     entries: Array,
     plain: Array,
@@ -266,7 +252,7 @@ def climb(
     local maximum, in units of the table, and the number of table reads."""
     code = np.empty(len(base), np.int32)
     score = np.empty(len(base), np.int32)
-    total = _read(table, base, times, coefficient, plain, code, score)
+    total = _read(table, base, times, places, plain, len(plain), code, score)
     reads = int64(len(base))
     pairs = len(seen) * len(free)
     since = 0  # pairs tried since the last gain; once round without one is a maximum
@@ -276,58 +262,97 @@ def climb(
                 if since >= pairs:
                     break
                 since += 1
-                lo = bounds[a, b, 0]
-                hi = bounds[a, b, 1]
-                d = int32(plain[b]) - int32(plain[a])
-                if a > b:
-                    d = -d
+                lo, hi, d = _pair(bounds, plain, a, b)
                 gain = _gain(table, times, entries, code, score, lo, hi, d)
                 reads += hi - lo
                 if gain > 0:
-                    _swap(table, entries, code, score, plain, a, b, lo, hi, d)
+                    _shift(table, entries, code, score, lo, hi, d)
+                    plain[a], plain[b] = plain[b], plain[a]
                     total += gain
                     since = 0
     return total, reads
 
 
 @compiled
-def sample(
-    table: Array,
-    base: Array,
-    times: Array,
-    coefficient: Array,
-    bounds: Array,
-    entries: Array,
-    population: Array,
-    seen: Array,
-    free: Array,
-    beta: float,
-    steps: int,
-    state: Array,
-    occupancy: Array,
-) -> Any:
-    """Run a Metropolis chain from each key of `population` [P, V], in place.
-
-    Adds to `occupancy` [V, V] the number of steps for which cipher symbol c stood for plain symbol
-    p. Returns the number of accepted swaps.
-    """
-    size = population.shape[1]
+def score_keys(
+    table: Array, base: Array, times: Array, places: Array, keys: Array, scores: Array
+) -> None:
+    """The text's score under each key of `keys` [P, V], in table steps, into `scores` [P]."""
     code = np.empty(len(base), np.int32)
     score = np.empty(len(base), np.int32)
-    accepted = int64(0)
-    for i in range(population.shape[0]):
-        plain = population[i]
-        _read(table, base, times, coefficient, plain, code, score)
-        since = np.zeros(size, np.int64)  # the step from which a symbol's meaning is not counted
-        for step in range(steps):
-            moved, a, b, _, _ = _metropolis(
-                table, times, bounds, entries, code, score, plain, seen, free, beta, state
-            )
-            if moved:  # each of the two held until now what the other holds from now on
-                occupancy[a, plain[b]] += step - since[a]
-                occupancy[b, plain[a]] += step - since[b]
-                since[a] = since[b] = step
-                accepted += 1
+    for i in range(keys.shape[0]):
+        scores[i] = _read(table, base, times, places, keys[i], keys.shape[1], code, score)
+
+
+@compiled
+def sample(
+    table: Array,
+    guide: Any,
+    full: Any,
+    keys: Array,
+    seen: Array,
+    free: Array,
+    weights: Array,
+    swaps: int,
+    state: Array,
+    occupancy: Array,
+    accepted: Array,
+) -> None:
+    """Run a Metropolis chain from each key of `keys` [P, V], in place.
+
+    The chain of key i samples the density
+
+        exp(weights[i, 0] guide(key) + weights[i, 1] full(key)),
+
+    where guide and full are the text's scores by two lists of windows, a short and cheap one and
+    that of the full model. It accepts in two stages (delayed acceptance, Christen and Fox 2005,
+    algorithm 1): a swap is tried on the guide alone, as though it told the whole score, and only
+    what passes is read in full and accepted or refused by what the guide did not tell. Most swaps
+    are hopeless, and the guide tells so from a table that lies in the caches.
+
+    Args:
+        guide, full: `Windows`; full is not read where its weight is 0.
+        weights: [P, 2], for scores in table steps.
+        swaps: tried by each chain.
+        occupancy: [V, V]; adds the number of steps for which cipher symbol c stood for plain
+            symbol p, over all chains.
+        accepted: [P]; filled with the number of accepted swaps.
+    """
+    size = keys.shape[1]
+    code = np.empty(len(guide.base), np.int32)
+    score = np.empty(len(guide.base), np.int32)
+    full_code = np.empty(len(full.base), np.int32)
+    full_score = np.empty(len(full.base), np.int32)
+    since = np.empty(size, np.int64)  # the step from which a symbol's meaning is not counted
+    for i in range(keys.shape[0]):
+        plain = keys[i]
+        both = weights[i, 0] + weights[i, 1]
+        beta = weights[i, 1]
+        _read(table, guide.base, guide.times, guide.places, plain, size, code, score)
+        if beta != 0.0:
+            _read(table, full.base, full.times, full.places, plain, size, full_code, full_score)
+        since[:] = 0
+        moves = int64(0)
+        for step in range(swaps):
+            a, b = _propose(seen, free, state)
+            lo, hi, d = _pair(guide.bounds, plain, a, b)
+            gain = _gain(table, guide.times, guide.entries, code, score, lo, hi, d)
+            if a == b or not _accepts(gain * both, state):
+                continue
+            if beta != 0.0:
+                first, last, _ = _pair(full.bounds, plain, a, b)
+                entries = full.entries
+                more = _gain(table, full.times, entries, full_code, full_score, first, last, d)
+                if not _accepts((more - gain) * beta, state):
+                    continue
+                _shift(table, entries, full_code, full_score, first, last, d)
+            _shift(table, guide.entries, code, score, lo, hi, d)
+            # Each of the two held until now what the other holds from now on.
+            occupancy[a, plain[a]] += step - since[a]
+            occupancy[b, plain[b]] += step - since[b]
+            since[a] = since[b] = step
+            plain[a], plain[b] = plain[b], plain[a]
+            moves += 1
         for c in range(size):
-            occupancy[c, plain[c]] += steps - since[c]
-    return accepted
+            occupancy[c, plain[c]] += swaps - since[c]
+        accepted[i] = moves

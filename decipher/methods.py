@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import fields
+from importlib import import_module
+from typing import Any, cast
 
 import numpy as np
 
 from ciphers.errors import InputError
-from decipher.frequency import FrequencyDecipherer
 from decipher.ngram import NGramModel
 from decipher.posterior import Decipherer
-from decipher.search import NGramDecipherer
 
-Maker = Callable[..., Decipherer]
-
-
-def _frequency(
-    model: NGramModel, rng: np.random.Generator, known: Mapping[int, int] | None
-) -> Decipherer:
-    return FrequencyDecipherer(model, known)  # it draws nothing, so it has no use for `rng`
-
-
-METHODS: dict[str, Maker] = {
-    "ngram": lambda model, rng, known, **options: NGramDecipherer(model, rng, known, **options),
-    "frequency": _frequency,
+#: Where each one lives: imported when it is asked for, for some load a good deal.
+METHODS = {
+    "smc": ("decipher.sampling.smc", "SMCDecipherer"),
+    "tempering": ("decipher.sampling.tempering", "TemperingDecipherer"),
+    "enumerate": ("decipher.exact.enumeration", "EnumerationDecipherer"),
+    "astar": ("decipher.exact.astar", "AStarDecipherer"),
+    "unigram": ("decipher.exact.unigram", "UnigramDecipherer"),
+    "ngram": ("decipher.search", "NGramDecipherer"),
+    "frequency": ("decipher.frequency", "FrequencyDecipherer"),
 }
 
 
@@ -50,7 +47,16 @@ def make_decipherer(
     """
     if name not in METHODS:
         raise InputError(f"there is no decipherer {name!r}: choose one of {', '.join(METHODS)}")
-    try:
-        return METHODS[name](model, rng, known, **options)
-    except TypeError as error:
-        raise InputError(f"the decipherer {name!r} has no such setting: {error}") from error
+    module, kind = METHODS[name]
+    method = getattr(import_module(module), kind)
+    settings = {field.name for field in fields(method)}
+    given = {"model": model, "rng": rng, "known": known}
+    for option in options:
+        if option not in settings - set(given):
+            raise InputError(
+                f"the decipherer {name!r} has no setting {option!r}: it has "
+                f"{', '.join(sorted(settings - set(given))) or 'none'}"
+            )
+    # The exact methods draw nothing, so they have no use for `rng`.
+    taken = {name: value for name, value in given.items() if name in settings}
+    return cast(Decipherer, method(**taken, **options))

@@ -11,20 +11,20 @@ maximum.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import itemgetter
-from typing import NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
 from ciphers.errors import InputError
 from ciphers.keys import Key
 from decipher import kernels
 from decipher.ngram import NGramModel
-from decipher.posterior import KeyPosterior, check_known, check_prefixes
+from decipher.posterior import KeyPosterior, check_known, check_prefixes, level_unseen
+from decipher.sampling.spaces import KeySpace, end_of
+from decipher.windows import Windows
 
 #: The order of the walk's model. This constant and those below, and the functions of the length
 #: after them, are compared with other choices by `benchmarks/schedule.py`.
@@ -32,6 +32,8 @@ WALK_ORDER = 4
 #: A start ends with a polish of the best maximum it found for every so many climbs.
 CLIMBS_PER_POLISH = 7
 POLISH_SWAPS = 4000
+#: How many keys of a sample climb to find the most probable one.
+CLIMBS = 16
 #: The walk reads this many symbols at most; by then a key is found at once, and the climb reads on.
 WALK_LENGTH = 600
 #: No more than this many symbols are read to infer the key. It is certain long before.
@@ -75,35 +77,6 @@ def chain_steps(length: int) -> int:
     return int(np.clip(300 * 64 / length, 30, 300))
 
 
-class Windows(NamedTuple):
-    """The n-grams of a ciphertext, each distinct one once, ready for the kernels: `base` [W] and
-    `coefficient` [V, W] give their codes, `times` [W] how often they occur."""
-
-    base: NDArray[np.int32]
-    times: NDArray[np.int32]
-    coefficient: NDArray[np.int32]
-    bounds: NDArray[np.uint32]
-    entries: NDArray[np.int32]
-
-    @classmethod
-    def of(
-        cls, ids: NDArray[np.uint8], order: int, model: NGramModel, free: NDArray[np.intp]
-    ) -> Windows:
-        """The windows of `ids` [n] that the model of `order` scores, swappable among `free`."""
-        padded = np.concatenate([np.full(order - 1, -1, np.int16), ids.astype(np.int16)])
-        rows = sliding_window_view(padded, order)
-        names = (rows + 1) @ (model.alphabet.size + 1) ** np.arange(order, dtype=np.int64)
-        _, first, times = np.unique(names, return_index=True, return_counts=True)
-        places = rows[first]
-        coefficient = kernels.window_coefficients(places, model.alphabet.size)
-        return cls(
-            model.offsets[(places >= 0).sum(axis=1) - 1].astype(np.int32),
-            times.astype(np.int32),
-            coefficient,
-            *kernels.pair_entries(coefficient, free),
-        )
-
-
 @dataclass(frozen=True, eq=False)
 class NGramDecipherer:
     """Finds the most probable key under an n-gram model, and the doubt that is left around it.
@@ -144,7 +117,8 @@ class NGramDecipherer:
 
     def _posterior(self, prefix: NDArray[np.uint8]) -> KeyPosterior:
         n = len(prefix)
-        search = Search(self.model, prefix, check_known(self.known, self.model.alphabet))
+        known = check_known(self.known, self.model.alphabet)
+        search = Search(KeySpace(self.model, prefix[:READ_LENGTH], known))
         maxima, scores = search.maxima(self.hits or hits_wanted(n), self.starts, self.rng)
         best = search.best(maxima, scores)
         steps = self.steps or chain_steps(n)
@@ -163,32 +137,31 @@ class NGramDecipherer:
 
 
 class Search:
-    """One ciphertext [n] under search. Keys are arrays [V] of the plain id of each cipher id."""
+    """The keys of one ciphertext under search. Keys are rows [V] of the plain id of each cipher
+    id."""
 
-    def __init__(
-        self, model: NGramModel, ciphertext: NDArray[np.uint8], known: Mapping[int, int]
-    ) -> None:
-        size = model.alphabet.size
-        self.model = model
-        self.text = ciphertext[:READ_LENGTH]
-        self.table, self.step = model.quantised
-        self.known = known
-        self.free = np.array([c for c in range(size) if c not in known], np.intp)
-        self.letters = np.array([p for p in range(size) if p not in known.values()], np.uint8)
-        self.seen = np.intersect1d(np.unique(self.text), self.free).astype(np.intp)
+    def __init__(self, space: KeySpace) -> None:
+        self.space = space
+        self.table, self.step = space.model.quantised
         self.starts = self.hits = self.reads = 0
 
     @cached_property
-    def windows(self) -> Windows:
-        """The windows of the full model."""
-        return Windows.of(self.text, self.model.order, self.model, self.free)
-
-    @cached_property
     def opening(self) -> tuple[Windows, NDArray[np.intp]]:
-        """What the walk reads: the 4-grams of the text's beginning, and the symbols there."""
-        text = self.text[:WALK_LENGTH]
-        order = min(WALK_ORDER, self.model.order)
-        return Windows.of(text, order, self.model, self.free), np.intersect1d(text, self.seen)
+        """What the walk reads: the short n-grams of the text's beginning, and the symbols there."""
+        text = self.space.text[:WALK_LENGTH]
+        space = replace(self.space, text=text, guide_order=WALK_ORDER)
+        return space.guide_windows, space.seen
+
+    def improve(self, keys: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+        """[V] the most probable key that climbs and walks from the best of `keys` [P, V] find."""
+        # Many keys of a sample are alike; a few of the best that are not climb on.
+        scores = self.space.full(keys)
+        distinct = np.unique(keys[np.argsort(-scores)[: 8 * CLIMBS]], axis=0)
+        tops = distinct[np.argsort(-self.space.full(distinct))[:CLIMBS]]
+        climbed = np.array([self._climb(key) for key in tops])
+        best = int(climbed.argmax())
+        polished, score = self._polish_on(tops[best], climbed[best], kernels.seed(rng))
+        return self.best(np.vstack([tops, polished]), np.append(climbed, score))
 
     def maxima(
         self, hits: int, starts: int, rng: np.random.Generator
@@ -200,47 +173,43 @@ class Search:
         """
         found: dict[bytes, tuple[NDArray[np.uint8], int]] = {}
         best = None
-        state = _state(rng)
+        state = kernels.seed(rng)
         while self.starts < starts and (
             best is None or self.hits < hits * (1 if self._plausible(best) else DOUBT)
         ):
             self.starts += 1
             highest = None
             for plain, score in self._climbs(rng, state):
-                found.setdefault(plain[self.seen].tobytes(), (plain, score))
+                found.setdefault(plain[self.space.seen].tobytes(), (plain, score))
                 highest = score if highest is None else max(highest, score)
                 if highest == best:
                     break
             if best is None or (highest is not None and highest > best):
                 best, self.hits = highest, 0
             self.hits += highest == best
-        plain, score = max(found.values(), key=itemgetter(1))
-        while (polished := self._polish(plain, state))[1] > score:
-            plain, score = polished
-            found[plain[self.seen].tobytes()] = polished
+        polished = self._polish_on(*max(found.values(), key=itemgetter(1)), state)
+        found[polished[0][self.space.seen].tobytes()] = polished
         keys, scores = zip(*found.values(), strict=True)
         return np.array(keys), np.array(scores, np.int64)
 
     def _plausible(self, score: int) -> bool:
         """Whether a text of the model's kind is often as improbable as this score says."""
-        mean, variance = self.model.typical
-        n = len(self.text)
+        mean, variance = self.space.model.typical
+        n = len(self.space.text)
         return bool(score * self.step >= n * mean - UNUSUAL * np.sqrt(n * variance))
 
     def _climbs(
         self, rng: np.random.Generator, state: NDArray[np.uint64]
     ) -> Iterator[tuple[NDArray[np.uint8], int]]:
         """One start: the local maxima, with their scores, that climbs from its walk end in."""
-        here = np.empty(self.model.alphabet.size, np.uint8)
-        here[list(self.known)] = list(self.known.values())
-        here[self.free] = rng.permutation(self.letters)
-        windows, seen = self.opening
-        beta = self.step / walk_temperature(len(self.text[:WALK_LENGTH]))
-        swaps = walk_swaps(len(self.text))
-        climbs = climbs_per_start(len(self.text))
+        n = len(self.space.text)
+        (here,) = self.space.draw(1, rng)
+        beta = self.step / walk_temperature(min(n, WALK_LENGTH))
+        swaps = walk_swaps(n)
+        climbs = climbs_per_start(n)
         top: tuple[NDArray[np.uint8], int] | None = None
         for _ in range(climbs):
-            found = self._climb_from_walk(windows, here, seen, beta, swaps, state)
+            found = self._climb_from_walk(*self.opening, here, beta, swaps, state)
             if top is None or found[1] > top[1]:
                 top = found
             yield found
@@ -251,20 +220,30 @@ class Search:
                 top = found
             yield found
 
+    def _polish_on(
+        self, maximum: NDArray[np.uint8], score: int, state: NDArray[np.uint64]
+    ) -> tuple[NDArray[np.uint8], int]:
+        """Polish a maximum until that no longer helps."""
+        best = maximum, score
+        while (polished := self._polish(best[0], state))[1] > best[1]:
+            best = polished
+        return best
+
     def _polish(
         self, maximum: NDArray[np.uint8], state: NDArray[np.uint64]
     ) -> tuple[NDArray[np.uint8], int]:
         """A climb from a short walk around a maximum, under the full model."""
-        beta = self.step / polish_temperature(len(self.text))
+        beta = self.step / polish_temperature(len(self.space.text))
+        space = self.space
         return self._climb_from_walk(
-            self.windows, maximum.copy(), self.seen, beta, POLISH_SWAPS, state
+            space.full_windows, space.seen, maximum.copy(), beta, POLISH_SWAPS, state
         )
 
     def _climb_from_walk(
         self,
         windows: Windows,
-        here: NDArray[np.uint8],
         seen: NDArray[np.intp],
+        here: NDArray[np.uint8],
         beta: float,
         swaps: int,
         state: NDArray[np.uint64],
@@ -273,16 +252,22 @@ class Search:
         plain = here.copy()
         if len(seen):
             self.reads += kernels.walk(
-                self.table, *windows, here, seen, self.free, beta, swaps, state, plain
+                self.table, *windows, here, seen, self.space.free, beta, swaps, state, plain
             )
-        score, reads = kernels.climb(self.table, *self.windows, plain, self.seen, self.free)
+        return plain, self._climb(plain)
+
+    def _climb(self, plain: NDArray[np.uint8]) -> int:
+        """Climb from `plain`, in place; the score of the maximum."""
+        space = self.space
+        score, reads = kernels.climb(self.table, *space.full_windows, plain, space.seen, space.free)
         self.reads += reads
-        return plain, score
+        return int(score)
 
     def best(self, maxima: NDArray[np.uint8], scores: NDArray[np.int64]) -> NDArray[np.uint8]:
         """The maximum of highest log probability, exact where rounding leaves several in play."""
-        in_play = maxima[scores >= scores.max() - len(self.text)]
-        exact = self.model.log_prob(in_play[:, self.text]).sum(axis=1)
+        text = self.space.text
+        in_play = maxima[scores >= scores.max() - len(text)]
+        exact = self.space.model.log_prob(in_play[:, text]).sum(axis=1)
         highest: NDArray[np.uint8] = in_play[np.argmax(exact)]
         return highest
 
@@ -298,29 +283,7 @@ class Search:
         by their probability, and the chains' average of the marginals [V, V]."""
         weights = np.exp((scores - scores.max()) * self.step)
         keys = maxima[rng.choice(len(maxima), population, p=weights / weights.sum())]
-        size = self.model.alphabet.size
-        if not len(self.seen):
-            marginals = np.zeros((size, size))
-            marginals[np.arange(size), maxima[0]] = 1.0
-        else:
-            occupancy = np.zeros((size, size), np.int64)
-            kernels.sample(
-                self.table,
-                *self.windows,
-                keys,
-                self.seen,
-                self.free,
-                self.step,
-                steps,
-                _state(rng),
-                occupancy,
-            )
-            marginals = occupancy / (population * steps)
-        # Nothing tells unseen symbols apart: each stands for what they stand for on average.
-        unseen = np.setdiff1d(self.free, self.seen)
-        marginals[unseen] = marginals[unseen].mean(axis=0) if len(unseen) else 0.0
+        moves = self.space.move(keys, np.full(population, end_of(self.space)), steps, rng)
+        marginals = moves.occupancy / (population * steps)
+        level_unseen(marginals, self.space.unseen)
         return keys, marginals
-
-
-def _state(rng: np.random.Generator) -> NDArray[np.uint64]:
-    return rng.integers(1, 2**63, 1, np.uint64)

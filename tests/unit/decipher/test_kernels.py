@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import pairwise, permutations
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import stats
+from scipy.special import logsumexp
 
 from ciphers import Alphabet
 from decipher import NGramModel, kernels
-from decipher.search import Windows
+from decipher.sampling.spaces import path_weights
+from decipher.windows import Windows
 
 SIX = Alphabet("abcdef")
 
@@ -55,7 +61,12 @@ def start(free, rng) -> NDArray[np.uint8]:
 
 def read(windows: Windows, plain) -> NDArray[np.int64]:
     """[W] the windows' codes under the key `plain`."""
-    return windows.base + plain.astype(np.int64) @ windows.coefficient
+    return windows.base + plain.astype(np.int64) @ coefficient(windows)
+
+
+def coefficient(windows: Windows) -> NDArray[np.int64]:
+    """[V, W] what a window's code gains when the plain id of a cipher symbol grows by one."""
+    return kernels.window_coefficients(windows.places, 6).astype(np.int64)
 
 
 def argument(text, free):
@@ -83,9 +94,9 @@ def test_windows_by_hand(models) -> None:
     model = models[3]
     windows = Windows.of(np.array([1, 0, 1, 0, 1], np.uint8), 3, model, np.arange(6))
     found = {
-        (int(base), *(int(c) for c in coefficient[:2])): int(times)
-        for base, times, coefficient in zip(
-            windows.base, windows.times, windows.coefficient.T, strict=True
+        (int(base), *(int(c) for c in gains[:2])): int(times)
+        for base, times, gains in zip(
+            windows.base, windows.times, coefficient(windows).T, strict=True
         )
     }
     assert found == {
@@ -94,7 +105,7 @@ def test_windows_by_hand(models) -> None:
         (42, 6, 37): 2,  # bab, at two places
         (42, 37, 6): 1,  # aba
     }
-    assert not windows.coefficient[2:].any()
+    assert not coefficient(windows)[2:].any()
 
 
 @cases
@@ -114,7 +125,7 @@ def test_entries_tell_what_a_swap_changes(text, free, order, of, models) -> None
                 continue
             assert windows.bounds[b, a].tolist() == [lo, hi]
             changed, difference = windows.entries[lo:hi].T
-            holders = np.flatnonzero(windows.coefficient[[a, b]].any(axis=0))
+            holders = np.flatnonzero(coefficient(windows)[[a, b]].any(axis=0))
             assert sorted(changed.tolist()) == holders.tolist()
             listed += hi - lo
             swapped = plain.copy()
@@ -192,10 +203,6 @@ def test_the_walk_has_the_boltzmann_distribution(models) -> None:
     The chi-square of 4,000 walks' ends against the six probabilities; false alarm one seed in
     10,000.
     """
-    from itertools import permutations
-
-    from scipy import stats
-
     model = models[2]
     _, step = model.quantised
     text = np.array([0, 1, 2, 0, 1, 1, 2], np.uint8)
@@ -215,38 +222,85 @@ def test_the_walk_has_the_boltzmann_distribution(models) -> None:
     assert stats.chisquare(counts, expected).pvalue > 1e-4
 
 
-@cases
-def test_sample_counts_the_keys_it_held(text, free, models) -> None:
-    """One long run's occupancy is the sum over its steps of the keys held after them."""
-    model = models[3]
+def sampled(model, text, keys, at, steps, seed, guide_order=2):
+    """What chains at places `at` on the path did to `keys`, in place."""
+    seen, free = argument(text, list(range(6)))
     table, step = model.quantised
-    seen, free = argument(text, free)
-    windows = Windows.of(text, 3, model, free)
-    steps = 200
-    population = np.array([start(free, np.random.default_rng(s)) for s in range(2)])
-    long_run = population.copy()
-    occupancy = np.zeros((6, 6), np.int64)
-    state = np.array([9], np.uint64)
-    accepted = kernels.sample(table, *windows, long_run, seen, free, step, steps, state, occupancy)
-    assert (occupancy.sum(axis=0) == 2 * steps).all()
-    assert (occupancy.sum(axis=1) == 2 * steps).all()
+    moves = Moves(np.zeros((6, 6), np.int64), np.empty(len(keys), np.int64))
+    kernels.sample(
+        table,
+        Windows.of(text, guide_order, model, free),
+        Windows.of(text, model.order, model, free),
+        keys,
+        seen,
+        free,
+        path_weights(np.asarray(at, float)) * step,
+        steps,
+        np.array([seed], np.uint64),
+        moves.occupancy,
+        moves.accepted,
+    )
+    return moves
 
-    by_hand = np.zeros((6, 6), np.int64)
-    moves = 0
-    state = np.array([9], np.uint64)
-    for plain in population:
-        one = plain[None].copy()
-        for _ in range(steps):
-            before = one[0].copy()
-            scratch = np.zeros((6, 6), np.int64)
-            kernels.sample(table, *windows, one, seen, free, step, 1, state, scratch)
-            np.testing.assert_array_equal(scratch, np.eye(6, dtype=int)[one[0]])
-            by_hand += scratch
-            moves += not np.array_equal(before, one[0])
-        plain[:] = one[0]
-    np.testing.assert_array_equal(occupancy, by_hand)
-    np.testing.assert_array_equal(long_run, population)
-    assert accepted == moves
+
+class Moves(NamedTuple):
+    occupancy: NDArray[np.int64]
+    accepted: NDArray[np.int64]
+
+
+@pytest.mark.parametrize("at", [0.0, 0.7, 1.0, 1.6, 2.0])
+@pytest.mark.parametrize("text", [text for text, _ in CASES])
+def test_sample_counts_the_keys_it_held(text, at, models) -> None:
+    """A long run's occupancy is the sum over its steps of the keys held after them."""
+    model, steps = models[4], 200
+    first = np.array([start(range(6), np.random.default_rng(0))])
+    long_run = first.copy()
+    whole = sampled(model, text, long_run, [at], steps, seed=9)
+    assert (whole.occupancy.sum(axis=0) == steps).all()
+    assert (whole.occupancy.sum(axis=1) == steps).all()
+    held = [first]
+    for k in range(1, steps + 1):  # the same run, one step longer each time
+        held.append(first.copy())
+        sampled(model, text, held[k], [at], k, seed=9)
+    by_hand = sum(np.eye(6, dtype=int)[key[0]] for key in held[1:])
+    np.testing.assert_array_equal(whole.occupancy, by_hand)
+    np.testing.assert_array_equal(long_run, held[-1])
+    changes = [not np.array_equal(a, b) for a, b in pairwise(held)]
+    assert whole.accepted.tolist() == [sum(changes)]
+
+
+@pytest.mark.parametrize(("at", "guide_order"), [(0.0, 2), (0.6, 2), (1.0, 2), (1.5, 2), (2.0, 3)])
+def test_sample_has_the_density_of_its_place(at, guide_order, models) -> None:
+    """The keys that chains end at against exp(weights . scores), by enumeration of all 720.
+
+    The chi-square of 6,000 ends over twelve classes of keys of some equal probability; false alarm
+    one seed in 10,000.
+    """
+    model, text = models[4], CASES[0][0][:9]
+    _, step = model.quantised
+    every = np.array(list(permutations(range(6))), np.uint8)
+    scores = [
+        [score_of(model, key, text, order) * step for order in (guide_order, model.order)]
+        for key in every
+    ]
+    log_density = np.array(scores) @ path_weights(np.array([at]))[0]
+    shares = np.exp(log_density - logsumexp(log_density))
+    order = np.random.default_rng(0).permutation(720)
+    classes = np.empty(720, np.intp)
+    classes[order] = (np.cumsum(shares[order]) * 12).clip(0, 11).astype(np.intp)
+
+    count = 6000
+    keys = every[np.random.default_rng(1).integers(720, size=count)]
+    sampled(model, text, keys, np.full(count, at), 400, 4, guide_order)
+    index = {key.tobytes(): i for i, key in enumerate(every)}
+    ends = [index[key.tobytes()] for key in keys]
+    expected = np.bincount(classes, shares, 12) * count
+    held = expected > 5
+    observed = np.bincount(classes[ends], minlength=12)
+    assert observed[~held].sum() < 30
+    expected = expected[held] * (observed[held].sum() / expected[held].sum())
+    assert len(expected) > 3
+    assert stats.chisquare(observed[held], expected).pvalue > 1e-4
 
 
 def test_every_kernel_releases_the_interpreter() -> None:

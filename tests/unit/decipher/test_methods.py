@@ -57,9 +57,9 @@ def test_methods_by_name(model) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "says"),
     [
-        ("oracle", {}, "'oracle': choose one of ngram, frequency"),
-        ("ngram", {"particles": 5}, "no such setting"),
-        ("frequency", {"starts": 5}, "no such setting"),
+        ("oracle", {}, "'oracle': choose one of smc, tempering, enumerate"),
+        ("ngram", {"particles": 5}, "has no setting"),
+        ("frequency", {"starts": 5}, "has no setting"),
         ("ngram", {"starts": 0}, "starts must be at least 1"),
         ("ngram", {"hits": -1}, "hits must be at least 1"),
         ("ngram", {"population": 0}, "population must be at least 1"),
