@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,8 +14,11 @@ from scipy.special import entr
 
 from ciphers.alphabet import Alphabet, check_ids
 from ciphers.errors import InputError
+from ciphers.homophonic import HomophonicKey
 from ciphers.keys import Key
 
+AnyKey = TypeVar("AnyKey", Key, HomophonicKey)
+CipherId = TypeVar("CipherId", bound=np.integer[Any])
 Rule = Literal["map", "marginal"]
 
 
@@ -27,29 +31,29 @@ class Decoding:
 
 
 @dataclass(frozen=True, eq=False)
-class KeyPosterior:
-    """What is known of the key: a distribution over the permutations of an alphabet.
+class Posterior(ABC, Generic[AnyKey]):
+    """What is known of a key that takes C cipher symbols to V plain ones.
 
     Attributes:
-        alphabet: the symbols, V of them.
-        marginals: [V, V]; `marginals[c, p]` is the probability that cipher symbol c stands for
-            plain symbol p. Rows and columns sum to 1; the rows of cipher symbols that did not
-            occur are alike, for nothing tells them apart.
+        alphabet: the plain symbols, V of them.
+        marginals: [C, V]; `marginals[c, p]` is the probability that cipher symbol c stands for
+            plain symbol p. Rows sum to 1; the rows of cipher symbols that did not occur are alike,
+            for nothing tells them apart.
         map_key: the most probable key that was found.
         seen: [S] cipher ids that occurred, ascending.
-        samples: [K, V] keys drawn from the posterior, read backwards: `samples[k, c]` is the plain
+        samples: [K, C] keys drawn from the posterior, read backwards: `samples[k, c]` is the plain
             id of cipher symbol c. None where the method has only marginals.
         weights: [K] their weights, which sum to 1.
         map_log_prob: log probability of the text decrypted by `map_key` under the language model,
             nats; None where the method has no language model.
-        log_evidence: log of the ciphertext's probability, averaged over all keys, nats; None where
-            the method does not give it.
+        log_evidence: log of the ciphertext's probability, averaged over the prior of the keys,
+            nats; None where the method does not give it.
         info: how the method fared (restarts, acceptance, ...), for tables and logs.
     """
 
     alphabet: Alphabet
     marginals: NDArray[np.float64]
-    map_key: Key
+    map_key: AnyKey
     seen: NDArray[np.intp]
     samples: NDArray[np.uint8] | None = None
     weights: NDArray[np.float64] | None = None
@@ -57,34 +61,34 @@ class KeyPosterior:
     log_evidence: float | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
 
-    def best_key(self, ciphertext: ArrayLike | None = None, rule: Rule = "map") -> Key:
+    @abstractmethod
+    def _marginal_key(self, counts: NDArray[np.intp]) -> AnyKey:
+        """The key with the most symbols expected right in a text with `counts` [C]."""
+
+    @abstractmethod
+    def _key(self, sample: NDArray[np.uint8]) -> AnyKey:
+        """The key that reads as `sample` [C] backwards."""
+
+    def best_key(self, ciphertext: ArrayLike | None = None, rule: Rule = "map") -> AnyKey:
         """The key to read a ciphertext with.
 
         Args:
             ciphertext: [n] ids; its symbol counts weigh the symbols under the "marginal" rule
                 (without it, each symbol that was seen counts once).
-            rule: "map", the single most probable key; or "marginal", the one-to-one key with the
-                most symbols expected right, by linear assignment on the marginals.
+            rule: "map", the single most probable key; or "marginal", the key with the most symbols
+                expected right.
         """
         if rule == "map":
             return self.map_key
         if rule != "marginal":
             raise InputError(f"a decoding rule is 'map' or 'marginal', not {rule!r}")
-        size = self.alphabet.size
-        counts = np.bincount(
-            self.seen if ciphertext is None else check_ids(ciphertext, size), minlength=size
-        )
-        # Among equals stay with the MAP key, so that ties never depend on the solver.
-        gain = counts[:, None] * self.marginals
-        gain[self.map_key.mapping, np.arange(size)] += 1e-9
-        cipher, plain = linear_sum_assignment(gain, maximize=True)
-        mapping = np.empty(size, np.uint8)
-        mapping[plain] = cipher
-        return Key(self.alphabet, mapping)
+        symbols = len(self.marginals)
+        ids = self.seen if ciphertext is None else check_ids(ciphertext, symbols)
+        return self._marginal_key(np.bincount(ids, minlength=symbols))
 
     def decode(self, ciphertext: ArrayLike, rule: Rule = "map") -> Decoding:
         """Decrypt `ciphertext` [n] with `best_key`, with the probability that each id is right."""
-        cipher = check_ids(ciphertext, self.alphabet.size)
+        cipher = check_ids(ciphertext, len(self.marginals))
         plain = self.best_key(cipher, rule).decrypt(cipher)
         return Decoding(plain, self.marginals[cipher, plain])
 
@@ -102,10 +106,10 @@ class KeyPosterior:
 
     @property
     def entropy(self) -> NDArray[np.float64]:
-        """[V] entropy of each row of `marginals`, nats: 0 where a symbol's meaning is certain."""
+        """[C] entropy of each row of `marginals`, nats: 0 where a symbol's meaning is certain."""
         return np.asarray(entr(self.marginals).sum(axis=1))
 
-    def credible_keys(self, mass: float = 0.95) -> list[tuple[Key, float]]:
+    def credible_keys(self, mass: float = 0.95) -> list[tuple[AnyKey, float]]:
         """The fewest keys that together hold posterior `mass`, with their probabilities, the
         likeliest first. Keys that differ only in symbols that were not seen count as one.
 
@@ -120,13 +124,44 @@ class KeyPosterior:
         weight = np.bincount(which.ravel(), self.weights, minlength=len(distinct))
         order = np.argsort(-weight, kind="stable")
         enough = int(np.searchsorted(np.cumsum(weight[order]), mass - 1e-12)) + 1
-        return [
-            (
-                Key(self.alphabet, np.argsort(self.samples[first[i]]).astype(np.uint8)),
-                float(weight[i]),
-            )
-            for i in order[:enough]
-        ]
+        return [(self._key(self.samples[first[i]]), float(weight[i])) for i in order[:enough]]
+
+
+@dataclass(frozen=True, eq=False)
+class KeyPosterior(Posterior[Key]):
+    """What is known of a one-to-one key: a distribution over the permutations of an alphabet.
+
+    `marginals` is [V, V], and its columns sum to 1 too. The "marginal" rule finds its one-to-one
+    key by linear assignment.
+    """
+
+    def _marginal_key(self, counts: NDArray[np.intp]) -> Key:
+        size = self.alphabet.size
+        # Among equals stay with the MAP key, so that ties never depend on the solver.
+        gain = counts[:, None] * self.marginals
+        gain[self.map_key.mapping, np.arange(size)] += 1e-9
+        cipher, plain = linear_sum_assignment(gain, maximize=True)
+        mapping = np.empty(size, np.uint8)
+        mapping[plain] = cipher
+        return Key(self.alphabet, mapping)
+
+    def _key(self, sample: NDArray[np.uint8]) -> Key:
+        return Key(self.alphabet, np.argsort(sample).astype(np.uint8))
+
+
+@dataclass(frozen=True, eq=False)
+class HomophonicPosterior(Posterior[HomophonicKey]):
+    """What is known of a key under which several cipher symbols may stand for one letter.
+
+    Under the "marginal" rule each symbol stands for its most probable letter, however often it
+    occurs: no other symbol's letter stands in the way.
+    """
+
+    def _marginal_key(self, counts: NDArray[np.intp]) -> HomophonicKey:
+        return self._key(self.marginals.argmax(axis=1).astype(np.uint8))
+
+    def _key(self, sample: NDArray[np.uint8]) -> HomophonicKey:
+        return HomophonicKey(self.alphabet, sample)
 
 
 class Decipherer(Protocol):
@@ -154,6 +189,15 @@ def check_prefixes(
         InputError: the text is empty, an id is not the alphabet's, a length is not 1 to n.
     """
     ids = check_ids(ciphertext, alphabet.size).astype(np.uint8, copy=False)
+    return cut_prefixes(ids, lengths)
+
+
+def cut_prefixes(ids: NDArray[CipherId], lengths: Sequence[int]) -> list[NDArray[CipherId]]:
+    """The prefixes of `ids` [n], which are in range, of the given lengths.
+
+    Raises:
+        InputError: the text is empty, or a length is not 1 to n.
+    """
     if ids.ndim != 1:
         raise InputError(f"a ciphertext is one row of ids, not an array of shape {ids.shape}")
     if len(ids) == 0:
@@ -169,7 +213,7 @@ def check_prefixes(
 
 def level_unseen(marginals: NDArray[np.float64], unseen: NDArray[np.intp]) -> None:
     """Give each cipher symbol in `unseen` what they all stand for on average, in place: nothing
-    tells symbols apart that do not occur. `marginals` is [V, V]."""
+    tells symbols apart that do not occur. `marginals` is [C, V]."""
     if len(unseen):
         marginals[unseen] = marginals[unseen].mean(axis=0)
 

@@ -23,7 +23,7 @@ from ciphers.keys import Key
 from decipher import kernels
 from decipher.ngram import NGramModel
 from decipher.posterior import KeyPosterior, check_known, check_prefixes, level_unseen
-from decipher.sampling.spaces import KeySpace, end_of
+from decipher.sampling.spaces import END, KeySpace
 from decipher.windows import Windows
 
 #: The order of the walk's model. This constant and those below, and the functions of the length
@@ -283,7 +283,7 @@ class Search:
         by their probability, and the chains' average of the marginals [V, V]."""
         weights = np.exp((scores - scores.max()) * self.step)
         keys = maxima[rng.choice(len(maxima), population, p=weights / weights.sum())]
-        moves = self.space.move(keys, np.full(population, end_of(self.space)), steps, rng)
+        moves = self.space.move(keys, np.full(population, END), steps, rng)
         marginals = moves.occupancy / (population * steps)
         level_unseen(marginals, self.space.unseen)
         return keys, marginals

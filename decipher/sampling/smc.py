@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import joblib
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
@@ -29,7 +30,7 @@ from ciphers.errors import InputError
 from ciphers.keys import Key
 from decipher.ngram import NGramModel
 from decipher.posterior import KeyPosterior, check_known, check_prefixes, level_unseen
-from decipher.sampling.spaces import KeySpace, Space, end_of
+from decipher.sampling.spaces import CORNERS, END, POWERS, KeySpace, Space
 from decipher.search import Search
 
 #: The share of a population that each step along the path leaves effective.
@@ -42,8 +43,11 @@ SETTLE = 4
 ISLANDS = 4
 #: Rounds at most. Each has twice the particles of the one before.
 ROUNDS = 3
+#: No shorter prefix than this is annealed on the way to a longer one: by then the posterior is
+#: narrow enough to be carried on, and a longer text is dearer to anneal.
+ANNEAL = 96
 #: Carried populations take in so manieth a part of the text at a time: symbol by symbol at first.
-STRIDE = 64
+STRIDE = 16
 #: The standard error of the log evidence, nats, that ends the rounds.
 TOLERANCE = 0.2
 #: A carried population is resampled when its effective sample size falls below this share, ...
@@ -56,7 +60,7 @@ Array = NDArray[np.float64]
 
 def default_particles(length: int) -> int:
     """Keys in a population of the first round: short texts have broad posteriors."""
-    return int(np.clip(64_000 / max(length, 1), 250, 1000))
+    return int(np.clip(32_000 / max(length, 1), 250, 1000))
 
 
 # --- one population -----------------------------------------------------------------------------
@@ -111,7 +115,7 @@ class Population:
 
     def settle(self, space: Space, steps: int, rng: np.random.Generator) -> None:
         """Move the equally weighted keys at the end of the path."""
-        moves = space.move(self.keys, np.full(len(self.keys), end_of(space)), steps, rng)
+        moves = space.move(self.keys, np.full(len(self.keys), END), steps, rng)
         self.occupancy = moves.occupancy / (len(self.keys) * steps)
         self.acceptance = float(moves.accepted.mean() / steps)
 
@@ -143,17 +147,22 @@ def anneal(
     log_evidence = 0.0
     steps = 0
     at = 0.0
-    while at < end_of(space):
-        # The log of the path's density grows evenly with t on each of its two legs.
-        leg = np.floor(at) + 1
-        slope = space.guide(keys) if leg == 1 else space.full(keys) - space.guide(keys)
-        step = _step(slope, leg - at, share)
-        at = leg if step == leg - at else at + step
-        log_evidence += float(logsumexp(step * slope)) - np.log(particles)
-        keys = keys[systematic(np.exp(step * (slope - slope.max())), rng)]
-        steps += 1
-        if at < end_of(space):
-            space.move(keys, np.full(particles, at), swaps, rng)
+    rates = np.diff(POWERS, axis=0) / np.diff(CORNERS)[:, None]
+    for corner, (guide, full) in zip(CORNERS[1:], rates, strict=True):
+        while at < corner:
+            # Along a straight stretch the log of the path's density grows evenly.
+            slope = np.zeros(particles)
+            if guide:
+                slope += guide * space.guide(keys)
+            if full:
+                slope += full * space.full(keys)
+            step = _step(slope, corner - at, share)
+            at = corner if step == corner - at else at + step
+            log_evidence += float(logsumexp(step * slope)) - np.log(particles)
+            keys = keys[systematic(np.exp(step * (slope - slope.max())), rng)]
+            steps += 1
+            if at < END:
+                space.move(keys, np.full(particles, at), swaps, rng)
     equal = np.full(particles, -np.log(particles))
     population = Population(
         keys, log_evidence, equal, np.arange(particles), np.empty(0), 0.0, steps
@@ -166,10 +175,11 @@ def _step(slope: Array, most: float, share: float) -> float:
     """The step, at most `most`, whose weights exp(step x slope) have an effective sample size of
     `share` of the population."""
 
+    below = slope - slope.max()
+
     def excess(step: float) -> float:
-        log_weights = step * slope
-        ess = np.exp(2 * logsumexp(log_weights) - logsumexp(2 * log_weights))
-        return float(ess / len(slope) - share)
+        weights = np.exp(step * below)
+        return float(weights.sum() ** 2 / (weights @ weights) / len(weights) - share)
 
     if excess(most) >= 0:
         return most
@@ -266,6 +276,7 @@ def populate(
     swaps: int = SWAPS,
     share: float = SHARE,
     least: Callable[[Islands], float] = lambda _: -np.inf,
+    jobs: int = 1,
 ) -> Islands:
     """Anneal independent populations until they agree.
 
@@ -278,13 +289,14 @@ def populate(
         swaps, share: see `anneal`.
         least: a lower bound on the log evidence that the populations prove, nats: an estimate
             further below it than its error is wrong, however well the populations agree.
+        jobs: threads to anneal in, -1 for one a core; the result does not depend on them.
     """
     found: list[Population] = []
     for round_ in range(rounds):
-        found += [
-            anneal(space, particles << round_, rng, swaps=swaps, share=share)
-            for _ in range(islands)
-        ]
+        found += joblib.Parallel(jobs, prefer="threads")(
+            joblib.delayed(anneal)(space, particles << round_, each, swaps=swaps, share=share)
+            for each in rng.spawn(islands)
+        )
         united = Islands(found)
         error = united.log_evidence_error
         if error <= tolerance and united.log_evidence >= least(united) - error:
@@ -330,6 +342,7 @@ class SMCDecipherer:
         temper: the power of the likelihood. Below 1 the model is trusted less than it says, as
             suits text that it misfits (a power posterior; Grünwald 2012). Evidence is then that
             of the tempered likelihood.
+        jobs: threads to anneal in, -1 for one a core; the result does not depend on them.
     """
 
     model: NGramModel
@@ -342,6 +355,7 @@ class SMCDecipherer:
     tolerance: float = TOLERANCE
     share: float = SHARE
     temper: float = 1.0
+    jobs: int = 1
 
     def __post_init__(self) -> None:
         least = {"particles": 2, "swaps": 1, "islands": 2, "rounds": 1}
@@ -357,16 +371,14 @@ class SMCDecipherer:
         check_known(self.known, self.model.alphabet)
 
     def posteriors(self, ciphertext: ArrayLike, lengths: Sequence[int]) -> list[KeyPosterior]:
-        """See `Decipherer`. The shortest prefix is annealed; the others are carried on from it as
-        far as that goes."""
+        """See `Decipherer`. The populations of one prefix are carried on to the next, as far as
+        enough of their keys survive."""
         prefixes = check_prefixes(ciphertext, lengths, self.model.alphabet)
         by_length: dict[int, KeyPosterior] = {}
-        islands: Islands | None = None
-        before = 0
+        islands, before = None, 0
         for prefix in sorted(prefixes, key=len):
             space = self._space(prefix)
-            if islands is None or not self._carry(islands, space, before):
-                islands = self._anneal(space)
+            islands = self._reach(space, islands, before)
             before = len(prefix)
             by_length[before] = self._posterior(space, islands)
         return [by_length[len(prefix)] for prefix in prefixes]
@@ -413,24 +425,29 @@ class SMCDecipherer:
             tolerance=self.tolerance,
             swaps=self.swaps,
             share=self.share,
+            jobs=self.jobs,
             # The mixture gives a text at least its best key's share of it.
             least=lambda islands: space.full(islands.keys).max() + space.log_prior,
         )
 
-    def _carry(self, islands: Islands, space: KeySpace, start: int) -> bool:
-        """Carry populations of the first `start` symbols on to all of the text, in place; False
-        where too few of their keys survive."""
+    def _reach(self, space: KeySpace, islands: Islands | None, start: int) -> Islands:
+        """Populations of all of the text, carried on from those of its first `start` symbols, or
+        from an annealing where there are none or too few of their keys survive."""
         stop = len(space.text)
-        while start < stop:
+        while islands is None or start < stop:
             end = min(stop, start + 1 + start // STRIDE)
             prefix = self._space(space.text[:end])
-            if not self._extend(islands, prefix, prefix.tail(islands.keys, start)):
-                return False
+            if islands is None or not self._extend(
+                islands, prefix, prefix.tail(islands.keys, start)
+            ):
+                end = max(end, min(stop, ANNEAL))
+                islands = self._anneal(self._space(space.text[:end]))
+            elif end == stop:
+                for population in islands.populations:
+                    population.resample(self.rng)
+                    population.settle(space, SETTLE * self.swaps, self.rng)
             start = end
-        for population in islands.populations:
-            population.resample(self.rng)
-            population.settle(space, SETTLE * self.swaps, self.rng)
-        return True
+        return islands
 
     def _extend(self, islands: Islands, space: KeySpace, log_likelihood: Array) -> bool:
         """Take in the end of the text, [K] nats for each key, in place; False as `_carry`."""
@@ -440,7 +457,7 @@ class SMCDecipherer:
             population.weigh(said)
             if population.ess < RESAMPLE * len(population.keys):
                 population.resample(self.rng)
-                at = np.full(len(population.keys), end_of(space))
+                at = np.full(len(population.keys), END)
                 space.move(population.keys, at, self.swaps, self.rng)
         surviving = [p.ancestors / len(p.keys) for p in islands.populations]
         return bool(islands.weights @ surviving >= SURVIVE)

@@ -3,11 +3,14 @@ and how one key becomes another.
 
 The posterior under a model of n-grams is hard to reach at once: from afar nearly all keys look
 equally bad to 5-grams. So a space scores a key twice, by a *guide*, a model of shorter n-grams that
-shows the way and is cheap to read, and by the full model; and a sampler walks from the prior to the
-guide's posterior and from there to the full one:
+shows the way and is cheap to read, and by the full model; and a sampler walks from the prior to a
+hot version of the guide's posterior, from there to the full model's at the same heat, and cools it:
 
-    path(t) = prior x guide^t                        0 <= t <= 1
-    path(t) = prior x guide^(2 - t) x full^(t - 1)   1 <= t <= 2
+    path(t) = prior x guide^a(t) x full^b(t)        0 <= t <= 2,
+
+where (a, b) runs from (0, 0) straight to (HEAT, 0), to (0, HEAT), and to (0, 1). The guide is left
+while keys still move freely: where it and the full model disagree on the best reading, a
+population that had settled on the guide's would not come back.
 """
 
 from __future__ import annotations
@@ -30,6 +33,15 @@ from decipher.windows import Windows
 GUIDE_ORDER = 3
 
 
+#: The power of the likelihood at which the path changes from the guide to the full model.
+HEAT = 0.6
+#: The places t at which the path turns, and the powers of the guide and the full likelihood there.
+CORNERS = np.array([0.0, 1.0, 1.5, 2.0])
+POWERS = np.array([[0, 0], [HEAT, 0], [0, HEAT], [0, 1]])
+#: The place on the path where the posterior is.
+END = 2.0
+
+
 class Moves(NamedTuple):
     """What chains did: `accepted` [P], how many moves each accepted; `occupancy` [C, V], for how
     many steps cipher symbol c stood for plain symbol p, over all chains."""
@@ -40,11 +52,6 @@ class Moves(NamedTuple):
 
 class Space(Protocol):
     """Keys of a ciphertext, as rows [C] of the plain id of each cipher id."""
-
-    @property
-    def guided(self) -> bool:
-        """Whether the guide is another model than the full one; if not, path(1) is the end."""
-        ...
 
     def draw(self, count: int, rng: np.random.Generator) -> NDArray[np.uint8]:
         """[count, C] keys from the prior."""
@@ -69,15 +76,9 @@ class Space(Protocol):
         ...
 
 
-def end_of(space: Space) -> float:
-    """The place on the path where the posterior is."""
-    return 2.0 if space.guided else 1.0
-
-
 def path_weights(at: NDArray[np.float64]) -> NDArray[np.float64]:
     """[P, 2], the powers of the guide's and the full likelihood at places `at` [P] of the path."""
-    late = at > 1
-    return np.column_stack([np.where(late, 2 - at, at), np.where(late, at - 1, 0)])
+    return np.column_stack([np.interp(at, CORNERS, powers) for powers in POWERS.T])
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +102,7 @@ class KeySpace:
 
     @property
     def guided(self) -> bool:
-        """See `Space`."""
+        """Whether the guide is another model than the full one."""
         return self.guide_order < self.model.order
 
     @cached_property
@@ -165,6 +166,9 @@ class KeySpace:
     ) -> Moves:
         """See `Space`; a step tries one swap."""
         table, step = self.model.quantised
+        weights = path_weights(at) * (step * self.temper)
+        if not self.guided:  # one model need not be read twice
+            weights = np.column_stack([weights.sum(axis=1), np.zeros(len(at))])
         size = self.model.alphabet.size
         moves = Moves(np.zeros(len(keys), np.int64), np.zeros((size, size), np.int64))
         if len(self.seen):
@@ -175,7 +179,7 @@ class KeySpace:
                 keys,
                 self.seen,
                 self.free,
-                path_weights(at) * (step * self.temper),
+                weights,
                 steps,
                 kernels.seed(rng),
                 moves.occupancy,
