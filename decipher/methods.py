@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from importlib import import_module
 from typing import Any, cast
@@ -49,14 +49,27 @@ def make_decipherer(
         raise InputError(f"there is no decipherer {name!r}: choose one of {', '.join(METHODS)}")
     module, kind = METHODS[name]
     method = getattr(import_module(module), kind)
-    settings = {field.name for field in fields(method)}
     given = {"model": model, "rng": rng, "known": known}
-    for option in options:
-        if option not in settings - set(given):
-            raise InputError(
-                f"the decipherer {name!r} has no setting {option!r}: it has "
-                f"{', '.join(sorted(settings - set(given))) or 'none'}"
-            )
+    check_options(name, method, options, given)
     # The exact methods draw nothing, so they have no use for `rng`.
+    settings = {field.name for field in fields(method)}
     taken = {name: value for name, value in given.items() if name in settings}
     return cast(Decipherer, method(**taken, **options))
+
+
+def check_options(
+    name: str, method: type[Any], options: Iterable[str], given: Iterable[str]
+) -> None:
+    """Check that the dataclass `method`, called `name`, has the settings `options`, which must not
+    be among those that are `given` to it anyway.
+
+    Raises:
+        InputError: it has no such setting.
+    """
+    settings = {field.name for field in fields(method)} - set(given)
+    for option in options:
+        if option not in settings:
+            raise InputError(
+                f"the decipherer {name!r} has no setting {option!r}: it has "
+                f"{', '.join(sorted(settings)) or 'none'}"
+            )

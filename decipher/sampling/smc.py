@@ -43,24 +43,23 @@ SETTLE = 4
 ISLANDS = 4
 #: Rounds at most. Each has twice the particles of the one before.
 ROUNDS = 3
-#: No shorter prefix than this is annealed on the way to a longer one: by then the posterior is
-#: narrow enough to be carried on, and a longer text is dearer to anneal.
-ANNEAL = 96
-#: Carried populations take in so manieth a part of the text at a time: symbol by symbol at first.
-STRIDE = 16
 #: The standard error of the log evidence, nats, that ends the rounds.
-TOLERANCE = 0.2
+TOLERANCE = 0.25
 #: A carried population is resampled when its effective sample size falls below this share, ...
 RESAMPLE = 0.5
 #: ... and annealed afresh when its effective number of ancestors falls below this one.
 SURVIVE = 0.1
+#: The way to a prefix longer than this begins with annealing one of this length.
+ANNEAL = 512
+#: Carried populations take in so manieth a part of the text at a time: symbol by symbol at first.
+STRIDE = 16
 
 Array = NDArray[np.float64]
 
 
 def default_particles(length: int) -> int:
     """Keys in a population of the first round: short texts have broad posteriors."""
-    return int(np.clip(32_000 / max(length, 1), 250, 1000))
+    return int(np.clip(32_000 / max(length, 1), 400, 1000))
 
 
 # --- one population -----------------------------------------------------------------------------
