@@ -180,8 +180,11 @@ class Layout:
     positions: NDArray[np.intp]
     collapse: bool
 
-    def restore(self, ids: ArrayLike) -> str:
+    def restore(self, ids: ArrayLike, alphabet: Alphabet | None = None) -> str:
         """`text` with its symbols replaced by those of `ids` [n]; all else stays as it was.
+
+        The ids are those of `alphabet` (None: the layout's own), such as the letters that a text
+        written in other signs stands for.
 
         A replaced capital gives a capital, unless the alphabet tells the two apart. A character
         that was spelled with several symbols (æ) gives way to them all. A separator whose id is the
@@ -190,7 +193,7 @@ class Layout:
         Raises:
             InputError: `ids` has another length, or an id is out of range.
         """
-        symbols = self.alphabet.decode(ids)
+        symbols = (alphabet or self.alphabet).decode(ids)
         if len(symbols) != len(self.ids):
             raise InputError(
                 f"the layout holds {len(self.ids)} symbols, not {len(symbols)}: give as many ids"

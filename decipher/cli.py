@@ -12,6 +12,7 @@ from ciphers.errors import InputError
 from decipher.commands import Parser, at_least, leave, run
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.text import Text
 
     from ciphers.alphabet import Alphabet
@@ -128,8 +129,7 @@ def _add_solve(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = commands.add_parser(
         "solve",
         help="solve a cryptogram",
-        description="Solve a simple substitution cipher of English, and say which letters to "
-        "trust.",
+        description="Solve a substitution cipher of English, and say which letters to trust.",
         epilog="example: decipher solve cryptogram.txt --known X=e --word 17=attack",
     )
     parser.set_defaults(action=_solve)
@@ -144,10 +144,14 @@ def _add_solve(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     parser.add_argument(
         "--symbols",
-        choices=("letters", "any"),
-        default="letters",
-        help="the cipher symbols: the letters a to z, or any sign but white space "
-        "(default: %(default)s)",
+        choices=("letters", "any", "groups"),
+        help="the cipher symbols: the letters a to z, any sign but white space, or the groups "
+        "between white space, as in 17 04 22 (default: letters, or any with --homophonic)",
+    )
+    parser.add_argument(
+        "--homophonic",
+        action="store_true",
+        help="several cipher symbols may stand for one letter; spaces are ignored",
     )
     parser.add_argument(
         "--known",
@@ -173,9 +177,11 @@ def _add_solve(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     parser.add_argument(
         "--decipherer",
-        default="ngram",
         metavar="NAME",
-        help="the method: ngram or frequency (default: %(default)s)",
+        help="the method: smc, the posterior by annealed sampling; tempering, the same by parallel "
+        "tempering, slower; enumerate, exact, for texts of few distinct symbols; astar, the best "
+        "key with a proof, no doubts; unigram, exact, by letter counts alone; ngram, a fast "
+        "search; frequency (default: smc; none with --homophonic)",
     )
     parser.add_argument(
         "--seed",
@@ -193,12 +199,13 @@ def _solve(arguments: argparse.Namespace) -> None:
     text = _read(arguments.file)
     model = None
     if arguments.ngram is not None:
-        read = Cryptogram.read(text, arguments.spaces, arguments.symbols)
+        read = Cryptogram.read(text, arguments.spaces, arguments.symbols, arguments.homophonic)
         model = load_ngram(arguments.ngram, read.alphabet)
     solution = solve(
         text,
         spaces=arguments.spaces,
         symbols=arguments.symbols,
+        homophonic=arguments.homophonic,
         known=_one_each(arguments.known, "known letter"),
         words=_one_each(arguments.word, "place"),
         model=model,
@@ -226,31 +233,80 @@ def _print_solution(solution: Solution) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from decipher.solution import CERTAIN
-
     console = Console(highlight=False, soft_wrap=True)
     console.print(_marked(solution))
     console.print()
-    rows = {
-        "cipher": "".join(solution.mapping),
-        "plain": "".join(solution.mapping.values()),
-        "trust": "".join(_grade(p) for p in solution.confidence.values()),
-    }
-    for name, row in rows.items():
+    for name, row in _key_rows(solution):
         console.print(Text.assemble((f"{name:>8}  ", "dim"), row))
-    console.print(
-        Text(
-            f"\n{solution.expected_accuracy:.1%} of the letters are expected to be right. "
-            f"Trust: * {CERTAIN:.0%} and more, + 90%, - 50%, ? less.",
-            "dim",
-        )
+    console.print()
+    if solution.knows_doubt:
+        _print_doubts(solution, console)
+    else:
+        console.print(Text(_without_doubts(solution)))
+
+
+def _key_rows(solution: Solution) -> list[tuple[str, str]]:
+    """The key as rows and their names: the letters and their signs, or the signs over letters."""
+    if solution.cryptogram.homophonic:
+        return [(letter, " ".join(signs)) for letter, signs in solution.homophones.items()]
+    rows = {"cipher": list(solution.mapping), "plain": list(solution.mapping.values())}
+    if solution.knows_doubt:
+        rows["trust"] = [_grade(p) for p in solution.confidence.values()]
+    width = max(map(len, solution.mapping))
+    gap = " " if width > 1 else ""
+    return [
+        (name, gap.join(f"{_shown(symbol):>{width}}" for symbol in row))
+        for name, row in rows.items()
+    ]
+
+
+def _print_doubts(solution: Solution, console: Console) -> None:
+    """How many letters are expected to be right, which are certain, and what the others may be."""
+    from rich.text import Text
+
+    from decipher.solution import CERTAIN
+
+    marks = (
+        "" if solution.cryptogram.homophonic else " Trust: * 99% and more, + 90%, - 50%, ? less."
     )
-    if solution.alternatives:
-        console.print("\nNot certain, and what else they may be:")
-        for name, letters in solution.alternatives.items():
-            options = ", ".join(f"{letter} {_percent(p)}" for letter, p in letters[:5])
-            more = " ..." if len(letters) > 5 else ""
-            console.print(Text(f"  {name} = {options}{more}"))
+    accuracy = f"{solution.expected_accuracy:.1%} of the letters are expected to be right."
+    console.print(Text(accuracy + marks, "dim"))
+    console.print()
+    certain, total = solution.certain, len(solution.mapping)
+    if len(certain) == total:
+        console.print(f"All symbols are certain to {CERTAIN:.0%}.")
+        return
+    if certain:
+        names = ("" if max(map(len, certain)) == 1 else " ").join(map(_shown, certain))
+        are = "is" if len(certain) == 1 else "are"
+        says = f"{len(certain)} of the {total} symbols {are} certain to {CERTAIN:.0%}: "
+        console.print(Text(says + names))
+        others = "others" if total - len(certain) > 1 else "other"
+        console.print(f"What the {others} may be:")
+    else:
+        console.print(f"No symbol is certain to {CERTAIN:.0%}. What they may be:")
+    for name, letters in solution.alternatives.items():
+        options = ", ".join(f"{_shown(letter)} {_percent(p)}" for letter, p in letters[:5])
+        more = " ..." if len(letters) > 5 else ""
+        console.print(Text(f"  {_shown(name)} = {options}{more}"))
+
+
+def _without_doubts(solution: Solution) -> str:
+    """What there is to say of a method that gives one key and no probabilities."""
+    info = solution.posterior.info
+    proof = ""
+    if "certified" in info:
+        proof = "Proven: no key is more probable."
+        if not info["certified"]:
+            proof = (
+                "Not proven: another key may be more probable by at most "
+                f"{max(info['gap'], 0):.1f} nats."
+            )
+        proof += "\n"
+    return (
+        f"{proof}The method {solution.run['method']} gives one key and no probabilities: smc tells "
+        "which letters to trust."
+    )
 
 
 def _marked(solution: Solution) -> Text:
@@ -261,7 +317,7 @@ def _marked(solution: Solution) -> Text:
 
     text = Text(solution.plaintext.rstrip("\n"))
     cryptogram = solution.cryptogram
-    if len(solution.plaintext) == len(cryptogram.text):  # else places have moved
+    if len(solution.plaintext) == len(cryptogram.layout.text):  # else places have moved
         decoding = solution.posterior.decode(cryptogram.ids)
         for position, p in zip(cryptogram.layout.positions, decoding.confidence, strict=True):
             if p < CERTAIN:
@@ -269,12 +325,18 @@ def _marked(solution: Solution) -> Text:
     return text
 
 
+def _shown(symbol: str) -> str:
+    """A cipher or plain symbol; the space made visible."""
+    return "␣" if symbol == " " else symbol
+
+
 def _grade(p: float) -> str:
     return "*" if p >= 0.99 else "+" if p >= 0.9 else "-" if p >= 0.5 else "?"
 
 
 def _percent(p: float) -> str:
-    return f"{p:.0%}" if p >= 0.01 else "<1%"
+    # Rounded down: what is not certain to 99% must not show as 99%.
+    return f"{int(100 * p)}%" if p >= 0.01 else "<1%"
 
 
 # --- fit ----------------------------------------------------------------------------------------
@@ -375,7 +437,7 @@ def _read(name: str) -> str:
 
 
 def _known(value: str) -> tuple[str, str]:
-    cipher, equals, plain = value.partition("=")
+    cipher, equals, plain = value.rpartition("=")  # the last: it may be a cipher symbol too
     if not (cipher and equals and plain):
         raise argparse.ArgumentTypeError(f"{value!r} is not of the form X=e")
     return cipher, plain

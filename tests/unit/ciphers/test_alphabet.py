@@ -239,6 +239,14 @@ def test_restore_swaps_case_for_an_upper_case_alphabet() -> None:
     assert UPPER.layout("Hi, Bob").restore(UPPER.encode("VWXYZ")) == "Vw, Xyz"
 
 
+def test_restore_in_the_symbols_of_another_alphabet() -> None:
+    layout = Alphabet("%&()").layout("(% %)\n&(")
+    assert layout.ids.tolist() == [2, 0, 0, 3, 1, 2]
+    assert layout.restore([25, 1, 1, 2, 3, 25], LETTERS) == "zb bc\ndz"
+    with pytest.raises(InputError, match="id 25 is out of range"):
+        layout.restore([25, 1, 1, 2, 3, 25])
+
+
 def test_positions_point_at_the_characters() -> None:
     text = " «Æs»  b"
     assert LETTERS_SPACE.layout(text).positions.tolist() == [2, 2, 3, 4, 7]

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from ciphers import LETTERS, LETTERS_SPACE, Key
+from ciphers.homophonic import HomophonicKey
 from decipher import NGramModel, load_ngram
-from decipher.cli import main
+from decipher.cli import _percent, main
 
 KEY = "qwertyuiopasdfghjklzxcvbnm"
 
@@ -119,6 +120,8 @@ def test_round_trip(encrypt, solve, passage, capsys, monkeypatch) -> None:
     give(monkeypatch, plain.encode())
     ciphertext, key = encrypted(capsys, "--random", "--seed", "3", *encrypt)
     give(monkeypatch, ciphertext.encode())
+    if solve or encrypt:
+        solve = [*solve, "--decipherer", "ngram"]
     found = json.loads(output(capsys, "solve", "--json", *solve))
     if "--groups" in encrypt:
         plain = "".join(c for c in passage.upper() if c.isalpha())
@@ -145,19 +148,102 @@ def test_the_report(passage, capsys) -> None:
     assert len(rows["trust"]) == len(rows["plain"])
     assert set(rows["trust"]) <= set("*+-?")
     assert "% of the letters are expected to be right" in out
+    total, stars = len(rows["trust"]), rows["trust"].count("*")
+    sure = "".join(c for c, mark in zip(rows["cipher"], rows["trust"], strict=True) if mark == "*")
+    some = f"{stars} of the {total} symbols are certain to 99%: {sure}\nWhat the other"
+    assert 0.5 * total < stars
+    assert ("All symbols are certain to 99%.\n" if stars == total else some) in out
 
 
 def test_the_report_of_a_doubtful_text(capsys, monkeypatch) -> None:
     give(monkeypatch, "[b]Xlj[/b] qsgle ævé!".encode())
-    out = output(capsys, "solve", "-")
-    assert "Not certain, and what else they may be:\n" in out
+    out = output(capsys, "solve", "-", "--decipherer", "unigram")
+    assert "\n\nNo symbol is certain to 99%. What they may be:\n" in out
     assert out.startswith("[")  # markup of other programs is text
     assert "\n  q = " in out
+
+
+@pytest.mark.parametrize(
+    ("known", "says"),
+    [
+        ("abc=cat", "\n\nAll symbols are certain to 99%.\n"),
+        ("ab=ca", "\n\n2 of the 3 symbols are certain to 99%: ab\nWhat the other may be:\n  c = "),
+        ("a=c", "\n\n1 of the 3 symbols is certain to 99%: a\nWhat the others may be:\n  b = "),
+    ],
+)
+def test_how_many_symbols_are_certain(known, says, capsys, monkeypatch) -> None:
+    give(monkeypatch, b"abc")
+    assert says in output(capsys, "solve", "--known", known, "--decipherer", "unigram")
+
+
+def test_probabilities_are_rounded_down() -> None:
+    """So that what is not certain to 99% does not show as 99%."""
+    shown = [_percent(p) for p in (1.0, 0.9899, 0.5, 0.019, 0.0099, 1e-9)]
+    assert shown == ["100%", "98%", "50%", "1%", "<1%", "<1%"]
+
+
+def test_the_report_shows_spaces_that_are_symbols(capsys, monkeypatch) -> None:
+    give(monkeypatch, b"ab c")
+    argv = ["--spaces", "symbol", "--known", " =x", "--known", "a= ", "--decipherer", "unigram"]
+    out = output(capsys, "solve", *argv)
+    assert "  cipher  abc␣\n   plain  ␣" in out
+    assert "2 of the 4 symbols are certain to 99%: a␣\n" in out
+
+
+def test_the_report_in_groups(capsys, monkeypatch) -> None:
+    give(monkeypatch, b"1 22 1  333\n22")
+    argv = ["--symbols", "groups", "--known", "1 22=no", "--decipherer", "unigram"]
+    out = output(capsys, "solve", *argv)
+    plain = out[4]
+    assert out.startswith(f"non {plain}\no\n\n  cipher    1  22 333\n   plain    n   o   {plain}\n")
+    assert "2 of the 3 symbols are certain to 99%: 1 22\n" in out
+    assert "\n  333 = " in out
+
+
+def test_methods_without_probabilities_claim_none(capsys, monkeypatch) -> None:
+    for method, says in (("astar", "\nProven: no key is more probable.\n"), ("frequency", "\n\n")):
+        give(monkeypatch, b"Xlj lx xjl")
+        out = output(capsys, "solve", "--decipherer", method)
+        assert f"{says}The method {method} gives one key and no probabilities: " in out
+        assert "certain" not in out
+        assert "trust  " not in out
+        assert "expected" not in out
+
+
+def test_what_is_not_proven(capsys, monkeypatch) -> None:
+    monkeypatch.setattr("decipher.solution.SETTINGS", {"astar": {"nodes": 1, "seconds": 0}})
+    give(monkeypatch, b"Xlj qsgle hjk, xlj lsq.")
+    out = output(capsys, "solve", "--decipherer", "astar")
+    assert "\nNot proven: another key may be more probable by at most " in out
+    assert " nats.\nThe method astar" in out
+
+
+def test_homophonic(passage, capsys) -> None:
+    rng = np.random.default_rng(15)
+    key = HomophonicKey.random(LETTERS, 40, rng)
+    plain = LETTERS.encode(passage)[:400]
+    numbers = [f"{i:02d}" for i in key.encrypt(plain, rng)]
+    Path("numbers.txt").write_text(" ".join(numbers[:300]) + "\n" + " ".join(numbers[300:]))
+    argv = ["numbers.txt", "--homophonic", "--symbols", "groups", "--word", "1=my"]
+    out = output(capsys, "solve", *argv)
+    lines = out.splitlines()
+    assert len(lines[0]) == 300
+    assert len(lines[1]) == 100
+    found = LETTERS.encode(lines[0] + lines[1])
+    assert np.mean(found == plain) > 0.9
+    table = {line.split()[0]: line.split()[1:] for line in lines[3 : lines.index("", 3)]}
+    assert list(table) == sorted(table)
+    letters = dict(zip(numbers, lines[0] + lines[1], strict=True))
+    assert {s: letter for letter, signs in table.items() for s in signs} == letters
+    assert "% of the letters are expected to be right.\n\n" in out
+    assert " certain to 99%" in out
+    assert "Trust" not in out
 
 
 def test_cribs(capsys, monkeypatch) -> None:
     text = Key.from_text(LETTERS, KEY).encrypt_text("Wait for me at the old mill.")
     argv = ["solve", "--known", "D=m", "--known", "sr=LD", "--word", "1=wait", "--json"]
+    argv += ["--decipherer", "ngram"]
     for spaces in ("auto", "ignore"):
         give(monkeypatch, text.encode())
         found = json.loads(output(capsys, *argv, "--spaces", spaces))
@@ -166,6 +252,10 @@ def test_cribs(capsys, monkeypatch) -> None:
         assert found["plaintext"].startswith("Wait ")
     give(monkeypatch, text.encode())  # the same crib twice is no contradiction
     assert status(*argv, "--known", "D=m", "--word", "1=wait") == 0
+    capsys.readouterr()
+    give(monkeypatch, b"=# ##= #+")  # a sign of equality may be a cipher symbol
+    argv = ["solve", "--symbols", "any", "--known", "==e", "--decipherer", "unigram", "--json"]
+    assert json.loads(output(capsys, *argv))["mapping"]["="] == "e"
 
 
 def test_seed_and_method(capsys, monkeypatch) -> None:
@@ -173,8 +263,9 @@ def test_seed_and_method(capsys, monkeypatch) -> None:
         give(monkeypatch, b"Xlj qsgle hjk, xlj lsq.")
         return json.loads(output(capsys, "solve", "--json", *argv))
 
-    assert found("--seed", "3") == found("--seed", "3")
-    assert found("--seed", "3") != found("--seed", "4")
+    search = ["--decipherer", "ngram"]
+    assert found("--seed", "3", *search) == found("--seed", "3", *search)
+    assert found("--seed", "3", *search) != found("--seed", "4", *search)
     by_rank = found("--decipherer", "frequency")
     assert by_rank["run"]["method"] == "frequency"
     assert by_rank["mapping"]["l"] == "e"
@@ -186,6 +277,7 @@ def test_seed_and_method(capsys, monkeypatch) -> None:
 @pytest.mark.parametrize("suffix", ["npz", "arpa"])
 def test_fit_and_solve_with_it(suffix, passage, capsys, monkeypatch) -> None:
     table = f"made/here.{suffix}"
+    search = ["--decipherer", "ngram"]
     argv = ["fit", "built-in", "--alphabet", "letters-space", "--order", "3", "--out", table]
     out = output(capsys, *argv)
     assert out.startswith(f"{table}: order 3 over 27 symbols, from ")
@@ -194,7 +286,7 @@ def test_fit_and_solve_with_it(suffix, passage, capsys, monkeypatch) -> None:
     assert 2 < bits < 3.5
     model = load_ngram(table, LETTERS_SPACE)
     give(monkeypatch, Key.from_text(LETTERS, KEY).encrypt_text(passage).encode())
-    found = json.loads(output(capsys, "solve", "--ngram", table, "--json"))
+    found = json.loads(output(capsys, "solve", "--ngram", table, "--json", *search))
     assert found["plaintext"].startswith("My grandmother kept a small")
     assert found["run"]["model"] == model.hash
     if suffix == "npz":
@@ -304,7 +396,33 @@ BAD = {
     "huge place": (["solve", "good.txt", "--word", "9" * 5000 + "=at"], "--word"),
     # options
     "method": (["solve", "good.txt", "--decipherer", "oracle"], "'oracle'"),
+    "enumerate": (["solve", "good.txt", "--decipherer", "enumerate"], "at most 362,880"),
     "spaces": (["solve", "good.txt", "--spaces", "none"], "'none'"),
+    "symbols": (["solve", "good.txt", "--symbols", "runes"], "'runes'"),
+    "spaces in groups": (
+        ["solve", "good.txt", "--symbols", "groups", "--spaces", "symbol"],
+        "only be ignored",
+    ),
+    "homophonic method": (
+        ["solve", "good.txt", "--homophonic", "--decipherer", "smc"],
+        "'smc' is for one-to-one ciphers",
+    ),
+    "homophonic letters": (
+        ["solve", "good.txt", "--homophonic", "--symbols", "letters"],
+        "'any' sign or 'groups'",
+    ),
+    "homophonic spaces": (
+        ["solve", "good.txt", "--homophonic", "--spaces", "boundaries"],
+        "only be ignored",
+    ),
+    "homophonic table": (
+        ["solve", "good.txt", "--homophonic", "--ngram", "space.npz"],
+        "over the alphabet letters-space",
+    ),
+    "homophonic crib": (
+        ["solve", "good.txt", "--homophonic", "--known", "M=e", "--word", "1=at"],
+        "contradict",
+    ),
     "solve seed": (["solve", "good.txt", "--seed", "x"], "'x'"),
     "no command": ([], "COMMAND"),
     "unknown command": (["crack", "good.txt"], "'crack'"),
