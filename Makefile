@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 NOVELS ?= ../shared/corpora/novels
 export NLTK_DATA ?= $(wildcard $(abspath ../shared/nltk_data))
 
-.PHONY: help setup accuracy test lint format tables bench clean
+.PHONY: help setup accuracy bayes test lint format tables bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,6 +23,9 @@ $(READY): pyproject.toml constraints.txt
 
 accuracy: $(READY) ## the main job: accuracy against ciphertext length, table and figure in results/
 	$(BIN)/cipher-accuracy --ciphers 50 --out results/accuracy.csv --plot results/accuracy.png
+
+bayes: $(READY) ## the exact Bayesian reference: accuracy, regret, calibration, certificates; results/bayes/
+	$(BIN)/python -m analysis.bayes --out results/bayes
 
 test: $(READY) ## run all tests
 	$(BIN)/python -m pytest

@@ -13,18 +13,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from ciphers.alphabet import ALPHABETS, get_alphabet
-from ciphers.corpora import BUILT_IN, SPLITS, Corpus, load_corpus
-from decipher.commands import Parser, at_least, leave, run
+from analysis.options import CORPORA, LENGTHS, SEVERAL, add_text_options, read_corpus
+from ciphers.alphabet import get_alphabet
+from decipher.commands import Parser, leave, run
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PROG = "cipher-accuracy"
 
-CORPORA = (BUILT_IN,)
 DECIPHERERS = ("ngram", "frequency")
-LENGTHS = (16, 32, 64, 128, 256, 512)
+RULES = ("map",)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,8 +42,7 @@ def _parser() -> argparse.ArgumentParser:
         prog=PROG,
         description="Measure how often decipherers of substitution ciphers are right, against the "
         "length of the ciphertext; write the table and draw the figure.",
-        epilog="An option that takes several values takes them after one another, or may be "
-        "repeated.",
+        epilog=SEVERAL,
     )
     several = partial(parser.add_argument, nargs="+", action="extend")
     several(
@@ -52,24 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help=f"the methods to measure (default: {' '.join(DECIPHERERS)})",
     )
-    several(
-        "--corpus",
-        metavar="CORPUS",
-        help="where the plaintexts come from: an NLTK corpus, a file, a folder, a glob pattern, or "
-        f"{BUILT_IN} (the default), the prose of Python's documentation",
-    )
-    parser.add_argument(
-        "--split",
-        choices=[*SPLITS, "all"],
-        default="test",
-        help="the part of the corpus to use (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--alphabet",
-        choices=list(ALPHABETS),
-        default="letters",
-        help="the symbols of the texts (default: %(default)s)",
-    )
+    add_text_options(parser, alphabet="letters", ciphers=200)
     parser.add_argument(
         "--fixed",
         metavar="SYMBOLS",
@@ -77,42 +58,11 @@ def _parser() -> argparse.ArgumentParser:
         help="symbols that every key leaves as they are, such as ' ' (default: none)",
     )
     several(
-        "--lengths",
-        metavar="N",
-        type=at_least(1),
-        help=f"symbols in a ciphertext (default: {' '.join(map(str, LENGTHS))})",
-    )
-    parser.add_argument(
-        "--ciphers",
-        metavar="N",
-        type=at_least(1),
-        default=200,
-        help="ciphertexts of each length (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--seed",
-        metavar="N",
-        type=at_least(0),
-        default=0,
-        help="the same seed gives the same ciphertexts and results (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--ngram",
-        metavar="NAME|PATH",
-        help="the n-gram table to decipher with (default: the one shipped for the alphabet)",
-    )
-    parser.add_argument(
         "--rule",
         choices=["map", "marginal"],
-        default="map",
-        help="read a ciphertext with the most probable key, or with the key of the most symbols "
-        "expected right (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--jobs",
-        metavar="N",
-        type=at_least(1),
-        help="ciphertexts to work on at a time (default: one a core)",
+        help="read a ciphertext with the most probable key (map), or with the key of the most "
+        "symbols expected right (marginal); with both, each line is labelled by its rule "
+        "(default: map)",
     )
     parser.add_argument(
         "--out",
@@ -152,17 +102,18 @@ def _measure_and_report(arguments: argparse.Namespace) -> None:
     alphabet = get_alphabet(arguments.alphabet)
     model = load_ngram(arguments.ngram or alphabet.name, alphabet)
     sources = arguments.corpus or CORPORA
-    corpus = _corpus(sources, arguments.split)
+    corpus = read_corpus(sources, arguments.split)
     for path in (out, record, plot):
         if path is not None:
             check_writable(path)
 
+    rules = arguments.rule or RULES
     measurement = {
         "decipherers": arguments.decipherer or DECIPHERERS,
         "lengths": arguments.lengths or LENGTHS,
         "ciphers": arguments.ciphers,
         "seed": arguments.seed,
-        "rule": arguments.rule,
+        "rule": rules[0] if len(rules) == 1 else rules,
         "fixed": arguments.fixed,
         "jobs": arguments.jobs or -1,
     }
@@ -183,15 +134,6 @@ def _measure_and_report(arguments: argparse.Namespace) -> None:
     print(f"table: {out}\nrecord of the run: {record}")
     if plot is not None:
         print(f"figure: {plot}")
-
-
-def _corpus(sources: Sequence[str], split: str) -> Corpus:
-    """The split of the corpus that `sources` name together."""
-    corpus = load_corpus(sources[0] if len(sources) == 1 else sources)
-    if split == "all":
-        return corpus
-    part: Corpus = getattr(corpus, split)
-    return part
 
 
 def _print_table(frame: pd.DataFrame) -> None:

@@ -1,15 +1,20 @@
-"""The figures: one function for each, data frame in, Axes out."""
+"""The figures: one function for each, data frame in, Axes out; a Figure where it has several."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from itertools import cycle
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import matplotlib
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation
+from numpy.typing import NDArray
 
 from ciphers.errors import InputError
 from ciphers.files import atomic_write
@@ -44,43 +49,329 @@ def plot_accuracy(frame: pd.DataFrame, ax: Axes | None = None, *, corpus: str = 
     """
     if ax is None:
         ax = new_figure().add_subplot()
-    styles = zip(cycle(COLOURS), cycle(MARKERS), cycle(LINES), strict=False)
-    for (decipherer, curve), (colour, marker, line) in zip(
-        frame.groupby("decipherer", sort=False), styles, strict=False
+    for (decipherer, curve), style in zip(
+        frame.groupby("decipherer", sort=False), _styles(), strict=False
     ):
-        curve = curve.sort_values("length")
-        low, high = curve["token_accuracy_low"], curve["token_accuracy_high"]
-        ax.fill_between(curve["length"], low, high, color=colour, alpha=0.18, linewidth=0)
-        ax.vlines(curve["length"], low, high, color=colour, alpha=0.4, linewidth=1)
-        ax.plot(
-            curve["length"],
-            curve["token_accuracy"],
-            color=colour,
-            marker=marker,
-            linestyle=line,
-            markersize=5,
-            label=str(decipherer),
-            clip_on=False,  # or the frame would cut through the markers at 0 and 1
-            zorder=3,
-        )
-
-    lengths = sorted(frame["length"].unique())
-    ax.set_xscale("log", base=2)
-    ax.set_xticks(lengths, [str(length) for length in lengths])
-    ax.set_xticks([], minor=True)
-    ax.set_xlabel("ciphertext length (symbols)")
+        _plot_curve(ax, curve, "token_accuracy", str(decipherer), style)
+    _length_axis(ax, frame["length"])
     ax.set_ylim(0, 1)
     ax.set_ylabel("token accuracy (share of symbols right)")
-    ax.set_title(
+    _title(
+        ax,
         "Accuracy of decipherment" + (f", {corpus}" if corpus else ""),
-        loc="left",
-        fontsize="medium",
-        fontweight="bold",
-        pad=22,
+        f"mean of {_range(frame['ciphers'])} texts a point; band: 95 % confidence interval",
     )
-    counts = " to ".join(str(count) for count in sorted({*frame["ciphers"].agg(["min", "max"])}))
+    _finish(ax)
+    ax.legend(frameon=False, handlelength=3.2)
+    return ax
+
+
+def plot_regret(
+    frame: pd.DataFrame, texts: pd.DataFrame, ax: Axes | None = None, *, corpus: str = ""
+) -> Axes:
+    """Regret against ciphertext length: single texts, their mean with its 95 % band, and the line
+    that none can pass.
+
+    Args:
+        frame: what `regret_curve` gives.
+        texts: what `measure` gives, for the single texts.
+        ax, corpus: see `plot_accuracy`.
+    """
+    if ax is None:
+        ax = new_figure().add_subplot()
+    (bound,) = frame["bound"].unique()
+    curves = frame.groupby("decipherer", sort=False)
+    for (decipherer, curve), style in zip(curves, _styles(), strict=False):
+        single = texts[texts["decipherer"] == decipherer]
+        ax.scatter(
+            _spread(single["length"]),
+            single["regret"],
+            s=7,
+            color=style.colour,
+            alpha=0.45,
+            linewidth=0,
+            label=f"{decipherer}, single texts",
+        )
+        _plot_curve(ax, curve, "regret", f"{decipherer}, mean", style)
+    ax.axhline(bound, color="black", linewidth=1.2, linestyle=(0, (6, 2)), zorder=4)
     ax.annotate(
-        f"mean of {counts} texts a point; band: 95 % confidence interval",
+        f"log$_2$ of the number of keys: {bound:.1f} bits",
+        xy=(0, bound),
+        xycoords=("axes fraction", "data"),
+        xytext=(4, 4),
+        textcoords="offset points",
+        fontsize="small",
+    )
+    _length_axis(ax, frame["length"])
+    ax.set_ylim(min(0.0, 1.08 * texts["regret"].min()), 1.12 * bound)
+    ax.set_ylabel("regret (bits)")
+    _title(
+        ax,
+        "The price of not knowing the key" + (f", {corpus}" if corpus else ""),
+        f"{_range(frame['ciphers'])} texts a length; band: 95 % confidence interval of the mean",
+    )
+    _finish(ax)
+    ax.legend(frameon=False, handlelength=3.2, loc="lower right")
+    return ax
+
+
+def plot_reliability(
+    bins: pd.DataFrame, errors: pd.DataFrame, figure: Figure | None = None, *, corpus: str = ""
+) -> Figure:
+    """A reliability diagram for each ciphertext length: the accuracy of tokens against their
+    confidence, above the share of the tokens in each bin.
+
+    Args:
+        bins: what `reliability` gives, of one decipherer.
+        errors: what `calibration_error` gives, of the same.
+        figure: where to draw; by default a new one.
+        corpus: where the texts came from, for the title.
+    """
+    lengths = list(dict.fromkeys(bins["length"]))
+    columns = min(3, len(lengths))
+    rows = -(-len(lengths) // columns)
+    if figure is None:
+        figure = Figure(figsize=(2.7 * columns + 0.4, 3.1 * rows + 0.7), layout="constrained")
+    grid = figure.subplots(
+        2 * rows,
+        columns,
+        squeeze=False,
+        sharex=True,
+        gridspec_kw={"height_ratios": [3.2, 1] * rows},
+    )
+    for i, length in enumerate(lengths):
+        upper = grid[2 * (i // columns), i % columns]
+        lower = grid[2 * (i // columns) + 1, i % columns]
+        of_length = bins[bins["length"] == length]
+        (error,) = errors[errors["length"] == length].itertuples()
+        _plot_diagram(upper, of_length)
+        upper.set_title(
+            f"{length} symbols\nECE {error.ece:.3f} ({error.ece_low:.3f}\u2013{error.ece_high:.3f})"
+            f"\nby chance {error.ece_noise:.3f}",
+            loc="left",
+            fontsize="small",
+        )
+        share = of_length["tokens"] / of_length["tokens"].sum()
+        lower.bar(
+            of_length["low"], share, of_length["high"] - of_length["low"], align="edge",
+            color=COLOURS[0], alpha=0.5, edgecolor="white", linewidth=0.8,
+        )  # fmt: skip
+        lower.set_ylim(0, 1)
+        lower.set_yticks([0, 0.5, 1], ["0", "", "1"])
+        _finish(lower)
+        if i % columns == 0:
+            upper.set_ylabel("accuracy (share right)")
+            lower.set_ylabel("share of\ntokens", fontsize="small")
+        if i + columns >= len(lengths):
+            lower.set_xlabel("confidence")
+            lower.xaxis.set_tick_params(labelbottom=True)
+    for i in range(len(lengths), rows * columns):
+        grid[2 * (i // columns), i % columns].set_axis_off()
+        grid[2 * (i // columns) + 1, i % columns].set_axis_off()
+    _figure_title(
+        figure,
+        "Is the confidence in a letter right?" + (f" {corpus}" if corpus else ""),
+        f"{_range(errors['ciphers'])} texts a length; bars: 95 % confidence interval, over texts",
+    )
+    return figure
+
+
+def plot_sbc(histogram: pd.DataFrame, figure: Figure | None = None) -> Figure:
+    """The rank histograms of simulation-based calibration: a row for each decipherer, a column for
+    each quantity.
+
+    Args:
+        histogram: what `sbc_histogram` gives.
+        figure: where to draw; by default a new one.
+    """
+    decipherers = list(dict.fromkeys(histogram["decipherer"]))
+    quantities = list(dict.fromkeys(histogram["quantity"]))
+    if figure is None:
+        size = (2.7 * len(quantities) + 0.4, 1.8 * len(decipherers) + 0.9)
+        figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(len(decipherers), len(quantities), squeeze=False, sharex=True)
+    for axes, decipherer in zip(grid, decipherers, strict=True):
+        of_row = histogram[histogram["decipherer"] == decipherer]
+        highest = 1.1 * max(of_row["count"].max(), of_row["band_high"].max())
+        for ax, quantity in zip(axes, quantities, strict=True):
+            counts = of_row[of_row["quantity"] == quantity]
+            (low,), (high,) = counts["band_low"].unique(), counts["band_high"].unique()
+            ax.axhspan(low, high, color="0.87", linewidth=0, zorder=0)
+            outside = (counts["count"] < low) | (counts["count"] > high)
+            ax.bar(
+                counts["low"], counts["count"], counts["high"] - counts["low"], align="edge",
+                color=np.where(outside, COLOURS[1], COLOURS[0]), alpha=0.75,
+                edgecolor="white", linewidth=0.6,
+            )  # fmt: skip
+            ax.axhline(counts["replications"].iloc[0] / len(counts), color="black", linewidth=0.8)
+            ax.set_xlim(0, 1)
+            ax.set_ylim(0, highest)
+            p_value = counts["p_value"].iloc[0]
+            ax.set_title(f"{quantity}, p = {p_value:.2g}", loc="left", fontsize="small")
+            ax.spines[["top", "right"]].set_visible(False)
+        axes[0].set_ylabel(f"{decipherer}\ntexts", fontsize="small")
+    for ax in grid[-1]:
+        ax.set_xlabel("rank of the truth")
+    _figure_title(
+        figure,
+        "Is the true key one among the posterior's?",
+        f"{_range(histogram['replications'])} texts drawn from the model; grey: where 99 % of the "
+        "bars belong; p: chi-square",
+    )
+    return figure
+
+
+def plot_certificates(
+    frame: pd.DataFrame, figure: Figure | None = None, *, corpus: str = ""
+) -> Figure:
+    """Against ciphertext length, the share of ciphertexts whose MAP key is proven, and, where there
+    are others, how far the proof falls short for them.
+
+    Args:
+        frame: what `certificates` gives.
+        figure: where to draw; by default a new one.
+        corpus: where the texts came from, for the title.
+    """
+    gaps = frame.dropna(subset="gap")
+    below = f"{_range(frame['ciphers'])} texts a length; band: 95 % confidence interval"
+    if figure is None:
+        figure = Figure(figsize=(6.4, 5.2 if len(gaps) else 3.6), layout="constrained")
+    rows = 2 if len(gaps) else 1
+    axes = figure.subplots(rows, 1, sharex=True, squeeze=False, height_ratios=[1.4, 1][:rows])[:, 0]
+    styles = _styles()
+    _plot_curve(axes[0], frame, "certified_rate", "", next(styles))
+    axes[0].set_ylim(0, 1)
+    axes[0].set_ylabel("share with a proof")
+    if len(gaps):
+        _plot_curve(axes[1], gaps, "gap", "", next(styles))
+        axes[1].set_ylim(bottom=0)
+        axes[1].set_ylabel("gap left open (bits)")
+        below += "; below: mean over texts without a proof"
+    for ax in axes:
+        _length_axis(ax, frame["length"])
+        _finish(ax)
+    for ax in axes[:-1]:
+        ax.set_xlabel("")
+    title = "Is the key proven to be the most probable?"
+    _figure_title(figure, title + (f" {corpus}" if corpus else ""), below)
+    return figure
+
+
+def plot_temper(frame: pd.DataFrame, figure: Figure | None = None, *, corpus: str = "") -> Figure:
+    """Log score and calibration error against the power of the likelihood, a line for each
+    ciphertext length.
+
+    Args:
+        frame: what `fit_temper` gives.
+        figure: where to draw; by default a new one.
+        corpus: where the texts came from, for the title.
+    """
+    if figure is None:
+        figure = Figure(figsize=(7.4, 5.6), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    curves = frame.groupby("length", sort=False)
+    for (length, curve), style in zip(curves, _styles(), strict=False):
+        _plot_curve(upper, curve, "score", f"{length} symbols", style, along="temper")
+        _plot_curve(lower, curve, "ece", f"{length} symbols", style, along="temper")
+    upper.set_ylabel("log score of the true letter\n(bits a token)")
+    lower.set_ylabel("calibration error (ECE)")
+    lower.set_ylim(bottom=0)
+    lower.set_xlabel("power of the likelihood")
+    for ax in (upper, lower):
+        _finish(ax)
+    figure.legend(
+        *upper.get_legend_handles_labels(),
+        loc="outside right upper",
+        frameon=False,
+        handlelength=3.2,
+        fontsize="small",
+    )
+    _figure_title(
+        figure,
+        "How far is the model to be trusted?" + (f" {corpus}" if corpus else ""),
+        f"{_range(frame['ciphers'])} texts a length; band: 95 % confidence interval",
+    )
+    return figure
+
+
+class _Style(NamedTuple):
+    """How one line is told from the others."""
+
+    colour: str
+    marker: str
+    line: Any
+
+
+def _styles() -> Iterator[_Style]:
+    """Styles without end, no two of the first 42 alike."""
+    return map(_Style, cycle(COLOURS), cycle(MARKERS), cycle(LINES))
+
+
+def _plot_curve(
+    ax: Axes, curve: pd.DataFrame, column: str, label: str, style: _Style, along: str = "length"
+) -> None:
+    """A line of `column`, with its interval `..._low` to `..._high` as a band."""
+    curve = curve.sort_values(along)
+    x, low, high = curve[along], curve[f"{column}_low"], curve[f"{column}_high"]
+    ax.fill_between(x, low, high, color=style.colour, alpha=0.18, linewidth=0)
+    ax.vlines(x, low, high, color=style.colour, alpha=0.4, linewidth=1)
+    ax.plot(
+        x,
+        curve[column],
+        color=style.colour,
+        marker=style.marker,
+        linestyle=style.line,
+        markersize=5,
+        label=label,
+        clip_on=False,  # or the frame would cut through the markers at 0 and 1
+        zorder=3,
+    )
+
+
+def _plot_diagram(ax: Axes, bins: pd.DataFrame) -> None:
+    """One reliability diagram."""
+    ax.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=(0, (4, 2)))
+    ax.vlines(
+        bins["confidence"],
+        bins["accuracy_low"],
+        bins["accuracy_high"],
+        color=COLOURS[0],
+        linewidth=1.4,
+        alpha=0.6,
+    )
+    # No line: bins of a few tokens would draw the eye to what is but chance.
+    ax.scatter(
+        bins["confidence"],
+        bins["accuracy"],
+        s=8 + 60 * bins["tokens"] / bins["tokens"].sum(),
+        color=COLOURS[0],
+        clip_on=False,
+        zorder=3,
+    )
+    ax.set_xlim(0, 1)
+    ax.set_ylim(0, 1)
+    _finish(ax)
+
+
+def _length_axis(ax: Axes, lengths: pd.Series[int]) -> None:
+    """Lengths in powers of two, each that was measured with its tick."""
+    ticks = sorted(lengths.unique())
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(ticks, [str(length) for length in ticks])
+    ax.set_xticks([], minor=True)
+    ax.set_xlabel("ciphertext length (symbols)")
+
+
+def _spread(lengths: pd.Series[int]) -> NDArray[np.float64]:
+    """`lengths` moved a little apart along a logarithmic axis, so that points do not hide."""
+    rank = lengths.groupby(lengths).cumcount() / lengths.groupby(lengths).transform("size")
+    return np.asarray(lengths * 2.0 ** (0.3 * (rank - 0.5)))
+
+
+def _title(ax: Axes, title: str, below: str) -> None:
+    ax.set_title(title, loc="left", fontsize="medium", fontweight="bold", pad=22)
+    ax.annotate(
+        below,
         xy=(0, 1),
         xycoords="axes fraction",
         xytext=(0, 8),
@@ -88,11 +379,33 @@ def plot_accuracy(frame: pd.DataFrame, ax: Axes | None = None, *, corpus: str = 
         color="0.35",
         fontsize="small",
     )
+
+
+def _figure_title(figure: Figure, title: str, below: str) -> None:
+    """The title of a figure of several axes."""
+    # The empty second line keeps room for what is written there in another hand.
+    figure.suptitle(f"{title}\n", x=0.01, ha="left", fontsize="medium", fontweight="bold")
+    figure.text(
+        0.01,
+        1,
+        below,
+        transform=figure.transFigure + ScaledTranslation(0, -18 / 72, figure.dpi_scale_trans),
+        va="top",
+        color="0.35",
+        fontsize="small",
+        in_layout=False,
+    )
+
+
+def _finish(ax: Axes) -> None:
     ax.grid(color="0.9", linewidth=0.8)
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False, handlelength=3.2)
-    return ax
+
+
+def _range(counts: pd.Series[int]) -> str:
+    """As text: one number, or the least and the largest."""
+    return " to ".join(str(count) for count in sorted({*counts.agg(["min", "max"])}))
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:

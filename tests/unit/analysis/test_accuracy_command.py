@@ -13,6 +13,7 @@ import pytest
 
 import analysis.curves
 import analysis.figures
+import analysis.trials
 from analysis.cli import main
 from analysis.curves import SUMMARY_COLUMNS
 from ciphers import InputError
@@ -116,6 +117,14 @@ def test_values_follow_an_option_or_its_repetition(tmp_path) -> None:
     assert not Path("results").exists()
 
 
+def test_several_rules_are_several_lines() -> None:
+    assert status(*QUICK, "--rule", "map", "marginal", "--no-plot") == 0
+    labels = pd.read_csv("results/accuracy.csv")["decipherer"]
+    assert labels.tolist() == ["frequency (map)"] * 2 + ["frequency (marginal)"] * 2
+    run = json.loads(Path("results/accuracy.json").read_text())
+    assert run["arguments"]["rule"] == ["map", "marginal"]
+
+
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
@@ -148,7 +157,7 @@ def test_values_follow_an_option_or_its_repetition(tmp_path) -> None:
 def test_bad_input_is_one_line_before_the_work(argv, says, capsys, monkeypatch) -> None:
     Path("a-file").touch()
     Path("folder.csv").mkdir()
-    monkeypatch.setattr(analysis.curves, "_measure_chunk", None)  # the work would fail
+    monkeypatch.setattr(analysis.trials, "_read_chunk", None)  # the work would fail
     assert status(*argv) == 2
     assert says in the_line(capsys)
 
@@ -177,7 +186,7 @@ def test_files_survive_a_run_that_fails(capsys, monkeypatch) -> None:
     def fail(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(analysis.curves, "_measure_trial", fail)
+    monkeypatch.setattr(analysis.trials, "_read_one", fail)
     capsys.readouterr()
     assert status(*QUICK, "--seed", "1") == 2
     assert "No space left" in the_line(capsys)
@@ -196,11 +205,11 @@ def test_the_table_is_there_when_the_figure_fails(capsys, monkeypatch) -> None:
 
 
 def test_unknown_rates_are_shown_as_such(capsys, monkeypatch) -> None:
-    def silent(*arguments):
-        return measured(*arguments) | {"search_failure": np.nan}
+    def silent(*arguments, **options):
+        return [row | {"search_failure": np.nan} for row in measured(*arguments, **options)]
 
-    measured = analysis.curves._measure_trial
-    monkeypatch.setattr(analysis.curves, "_measure_trial", silent)
+    measured = analysis.curves.text_rows
+    monkeypatch.setattr(analysis.curves, "text_rows", silent)
     assert status(*QUICK) == 0
     assert "nan" not in capsys.readouterr().out
 

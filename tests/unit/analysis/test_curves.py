@@ -12,7 +12,8 @@ import pytest
 from joblib.parallel import ThreadingBackend
 
 from analysis import accuracy_curve, measure, summarise
-from analysis.curves import SUMMARY_COLUMNS, bootstrap_interval, wilson_interval
+from analysis.curves import SUMMARY_COLUMNS
+from analysis.intervals import wilson_interval
 from ciphers import ASCII, LETTERS, LETTERS_SPACE, Corpus, InputError, Key, load_corpus
 from decipher.methods import make_decipherer
 from decipher.ngram import NGramModel, load_ngram
@@ -89,41 +90,6 @@ def without_seconds(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.drop(columns="seconds")
 
 
-# --- intervals ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("successes", "trials", "low", "high"),
-    [
-        # Newcombe, Statistics in Medicine 17 (1998), table I, method 3 (score).
-        (81, 263, 0.2553, 0.3662),
-        (15, 148, 0.0624, 0.1605),
-        (0, 20, 0.0000, 0.1611),
-        (1, 29, 0.0061, 0.1718),
-    ],
-)
-def test_wilson_interval_as_published(successes, trials, low, high) -> None:
-    assert wilson_interval(successes, trials) == pytest.approx((low, high), abs=5e-5)
-
-
-def test_wilson_interval_without_trials_is_unknown() -> None:
-    assert np.isnan(wilson_interval(0, 0)).all()
-
-
-def test_bootstrap_interval_is_near_the_normal_one_and_always_the_same() -> None:
-    values = np.random.default_rng(1).uniform(size=400)
-    half = 1.96 * values.std() / np.sqrt(len(values))
-    interval = bootstrap_interval(values)
-    assert interval == pytest.approx((values.mean() - half, values.mean() + half), abs=0.1 * half)
-    assert interval == bootstrap_interval(values)
-
-
-@pytest.mark.parametrize("values", [[0.25], [1.0, 1.0, 1.0]])
-@pytest.mark.filterwarnings("error")
-def test_bootstrap_interval_of_equal_values_has_no_width(values) -> None:
-    assert bootstrap_interval(np.array(values)) == (values[0], values[0])
-
-
 # --- what is measured -----------------------------------------------------------------------------
 
 
@@ -134,9 +100,12 @@ def test_one_row_a_ciphertext(test_corpus) -> None:
         "length",
         "cipher",
         "token_accuracy",
+        "expected_accuracy",
         "key_accuracy",
         "exact",
         "search_failure",
+        "regret",
+        "log_evidence_error",
         "seconds",
     ]
     assert frame["length"].tolist() == [30] * 3 + [8] * 3
@@ -222,22 +191,75 @@ def test_a_better_key_than_the_true_one_is_no_search_failure(text, model) -> Non
 
 
 def test_the_rule_reads_the_posterior(test_corpus) -> None:
-    class Split:
-        """Its MAP key is the identity; its marginals say a shift by one."""
-
-        def posteriors(self, ciphertext, lengths):
-            shift = posterior_of(Key.caesar(LETTERS, 1), ciphertext, None)
-            return [
-                KeyPosterior(LETTERS, shift.marginals, Key.identity(LETTERS), shift.seen)
-                for _ in lengths
-            ]
-
     by_map, by_marginal, identity = (
         measure({"split": one}, test_corpus, LETTERS, [64], 30, rule=rule)["token_accuracy"]
         for one, rule in [(Split(), "map"), (Split(), "marginal"), (Identity(), "map")]
     )
     pd.testing.assert_series_equal(by_map, identity)
     assert not by_map.equals(by_marginal)
+
+
+class Split:
+    """Its MAP key is the identity; its marginals say a shift by one, with some doubt."""
+
+    def __init__(self, log_evidence: float | None = None) -> None:
+        self.log_evidence = log_evidence
+
+    def posteriors(self, ciphertext, lengths):
+        shift = posterior_of(Key.caesar(LETTERS, 1), ciphertext, None)
+        return [
+            KeyPosterior(
+                LETTERS,
+                0.75 * shift.marginals + 0.25 / SIZE,
+                Key.identity(LETTERS),
+                shift.seen,
+                log_evidence=self.log_evidence,
+                info={} if self.log_evidence is None else {"log_evidence_error": 0.5},
+            )
+            for _ in lengths
+        ]
+
+
+def test_one_posterior_is_read_by_several_rules(test_corpus) -> None:
+    calls = []
+
+    class Counted(Split):
+        def posteriors(self, ciphertext, lengths):
+            calls.append(len(ciphertext))
+            return super().posteriors(ciphertext, lengths)
+
+    arguments = ({"split": Counted()}, test_corpus, LETTERS, [64, 32], 5)
+    both = measure(*arguments, rule=["map", "marginal"])
+    assert len([n for n in calls if n > 1]) == 10
+    assert both["decipherer"].tolist() == ["split (map)"] * 10 + ["split (marginal)"] * 10
+    for rule in ("map", "marginal"):
+        alone = measure(*arguments, rule=rule)
+        assert (alone["decipherer"] == "split").all()
+        of_rule = both[both["decipherer"] == f"split ({rule})"].reset_index(drop=True)
+        pd.testing.assert_frame_equal(
+            without_seconds(of_rule).drop(columns="decipherer"),
+            without_seconds(alone).drop(columns="decipherer"),
+        )
+
+
+def test_what_the_posterior_expects(test_corpus) -> None:
+    arguments = ({"split": Split()}, test_corpus, LETTERS, [64], 3)
+    by_map, by_marginal = (
+        measure(*arguments, rule=rule)["expected_accuracy"] for rule in ("map", "marginal")
+    )
+    np.testing.assert_allclose(by_map, 0.25 / SIZE)
+    np.testing.assert_allclose(by_marginal, 0.75 + 0.25 / SIZE)
+
+
+def test_regret_is_the_evidence_lost_to_the_unknown_key_in_bits(text, model) -> None:
+    frame = measure({"split": Split(-100.0)}, [text[:40]], LETTERS, [40], 2, model=model)
+    expected = (model.log_prob(text[:40]).sum() + 100.0) / np.log(2)
+    np.testing.assert_allclose(frame["regret"], expected)
+    assert frame["log_evidence_error"].tolist() == [0.5, 0.5]
+    for change in ({"split": Split()}, model), ({"split": Split(-100.0)}, None):
+        decipherers, judge = change
+        unknown = measure(decipherers, [text], LETTERS, [40], 2, model=judge)
+        assert unknown["regret"].isna().all()
 
 
 def test_fixed_symbols_are_known_to_named_decipherers(test_corpus) -> None:
@@ -353,6 +375,19 @@ def test_a_factory_gets_another_generator_for_each_ciphertext(test_corpus) -> No
     pd.testing.assert_frame_equal(without_seconds(by_factory), without_seconds(by_class))
 
 
+def test_what_one_decipherer_draws_does_not_reach_the_next(test_corpus) -> None:
+    """Not even through the seeds that it spawns."""
+    drawn: list[float] = []
+
+    class Spawner(Identity):
+        def __init__(self, rng: np.random.Generator) -> None:
+            super().__init__()
+            drawn.append(rng.spawn(1)[0].random())
+
+    measure({"one": Spawner, "two": Spawner}, test_corpus, LETTERS, [16], 12)
+    assert len(set(drawn)) == 12
+
+
 def test_a_name_is_its_factory(test_corpus, model) -> None:
     named = measure(["ngram"], test_corpus, LETTERS, [128], 3)
     made = measure(
@@ -379,6 +414,8 @@ def test_a_name_is_its_factory(test_corpus, model) -> None:
         ({"seed": -1}, "seed"),
         ({"jobs": 0}, "jobs"),
         ({"rule": "guess"}, "guess"),
+        ({"rule": ["map", "guess"]}, "guess"),
+        ({"rule": []}, "no decoding rule"),
         ({"fixed": " "}, "' '"),
         ({"alphabet": ASCII}, "ascii"),
         ({"alphabet": LETTERS_SPACE, "model": True}, "letters-space"),

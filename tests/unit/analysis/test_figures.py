@@ -9,7 +9,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import plot_accuracy
-from analysis.figures import COLOURS, save_figure
+from analysis.calibration import calibration_error, reliability
+from analysis.figures import (
+    COLOURS,
+    plot_certificates,
+    plot_regret,
+    plot_reliability,
+    plot_sbc,
+    plot_temper,
+    save_figure,
+)
+from analysis.regret import log2_keys, regret_curve
+from analysis.sbc import sbc_histogram
 from ciphers import InputError
 
 LENGTHS = [16, 64, 256]
@@ -93,3 +104,91 @@ def test_a_figure_in_an_unknown_format_is_refused(frame, tmp_path) -> None:
 def test_no_global_state(frame) -> None:
     plot_accuracy(frame)
     assert "matplotlib.pyplot" not in sys.modules
+
+
+# --- the Bayesian reference -----------------------------------------------------------------------
+
+
+def regrets() -> tuple[pd.DataFrame, pd.DataFrame]:
+    texts = pd.DataFrame(
+        {
+            "decipherer": "SMC",
+            "length": np.repeat(LENGTHS, 10),
+            "regret": np.linspace(5, 60, 30),
+            "log_evidence_error": 0.1,
+        }
+    )
+    return regret_curve(texts, 27), texts
+
+
+def test_regret_has_its_bound_and_every_text() -> None:
+    frame, texts = regrets()
+    ax = plot_regret(frame, texts, corpus="brown/test")
+    mean, bound = ax.get_lines()
+    np.testing.assert_allclose(mean.get_ydata(), frame["regret"])
+    np.testing.assert_allclose(bound.get_ydata(), log2_keys(27))
+    assert "93.1 bits" in ax.texts[0].get_text()
+    (points,) = (c for c in ax.collections if len(c.get_offsets()) == 30)
+    np.testing.assert_allclose(points.get_offsets()[:, 1], texts["regret"])
+    assert ax.get_ylabel() == "regret (bits)"
+
+
+def test_reliability_has_a_diagram_for_each_length() -> None:
+    rng = np.random.default_rng(0)
+    tokens = pd.DataFrame(
+        {
+            "decipherer": "smc",
+            "length": np.repeat(LENGTHS, 60),
+            "cipher": np.tile(np.repeat(np.arange(6), 10), 3),
+            "tokens": 1,
+            "confidence": rng.random(180),
+            "right": rng.integers(2, size=180).astype(float),
+            "score": -1.0,
+        }
+    )
+    bins, errors = reliability(tokens), calibration_error(tokens)
+    figure = plot_reliability(bins, errors, corpus="brown/test")
+    titles = [ax.get_title(loc="left") for ax in figure.axes if ax.get_title(loc="left")]
+    assert [title.split("\n")[0] for title in titles] == [f"{n} symbols" for n in LENGTHS]
+    assert all(f"{e:.3f}" in title for e, title in zip(errors["ece"], titles, strict=True))
+    first = bins[bins["length"] == LENGTHS[0]]
+    points = figure.axes[0].collections[-1].get_offsets()
+    np.testing.assert_allclose(points, first[["confidence", "accuracy"]])
+    assert "brown/test" in figure.get_suptitle()
+
+
+def test_sbc_marks_the_bars_outside_the_band() -> None:
+    pits = pd.DataFrame(
+        {
+            "decipherer": np.repeat(["a", "b"], 400),
+            "quantity": "q",
+            "pit": np.concatenate([np.linspace(0, 1, 400), np.linspace(0, 1, 400) ** 3]),
+        }
+    )
+    figure = plot_sbc(sbc_histogram(pits))
+    sound, broken = ({bar.get_facecolor() for bar in ax.patches[1:]} for ax in figure.axes)
+    assert len(sound) == 1
+    assert len(broken) == 2
+    assert [ax.get_ylabel() for ax in figure.axes] == ["a\ntexts", "b\ntexts"]
+
+
+def test_certificates_leave_out_gaps_that_are_not() -> None:
+    frame = pd.DataFrame({"length": LENGTHS, "ciphers": 20})
+    for column, values in {"certified_rate": [0.1, 0.9, 1.0], "gap": [3.0, 1.0, np.nan]}.items():
+        frame[column] = frame[f"{column}_low"] = frame[f"{column}_high"] = values
+    upper, lower = plot_certificates(frame, corpus="brown/test").axes
+    assert upper.get_lines()[0].get_ydata().tolist() == [0.1, 0.9, 1.0]
+    assert lower.get_lines()[0].get_xdata().tolist() == LENGTHS[:2]
+    assert "bits" in lower.get_ylabel()
+    (alone,) = plot_certificates(frame.assign(gap=np.nan)).axes
+    assert alone.get_xlabel() == "ciphertext length (symbols)"
+
+
+def test_temper_has_a_line_for_each_length() -> None:
+    frame = pd.DataFrame({"temper": [0.5, 1.0] * 2, "length": [16, 16, 32, 32], "ciphers": 5})
+    for column in ("score", "ece"):
+        frame[column] = frame[f"{column}_low"] = frame[f"{column}_high"] = [0.4, 0.3, 0.2, 0.1]
+    upper, lower = plot_temper(frame).axes
+    for ax in (upper, lower):
+        assert [line.get_label() for line in ax.get_lines()] == ["16 symbols", "32 symbols"]
+        assert ax.get_lines()[1].get_xdata().tolist() == [0.5, 1.0]

@@ -1,0 +1,89 @@
+"""What the commands of this package have in common: which texts to measure on."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from functools import partial
+
+from ciphers.alphabet import ALPHABETS
+from ciphers.corpora import BUILT_IN, SPLITS, Corpus, load_corpus
+from decipher.commands import at_least
+
+CORPORA = (BUILT_IN,)
+LENGTHS = (16, 32, 64, 128, 256, 512)
+
+SEVERAL = "An option that takes several values takes them after one another, or may be repeated."
+
+
+def add_text_options(parser: argparse.ArgumentParser, *, alphabet: str, ciphers: int) -> None:
+    """Add the options that say on which ciphertexts to measure, with what model and how fast.
+
+    Args:
+        parser: of the command.
+        alphabet: the default of --alphabet.
+        ciphers: the default of --ciphers.
+    """
+    several = partial(parser.add_argument, nargs="+", action="extend")
+    several(
+        "--corpus",
+        metavar="CORPUS",
+        help="where the plaintexts come from: an NLTK corpus, a file, a folder, a glob pattern, or "
+        f"{BUILT_IN} (the default), the prose of Python's documentation",
+    )
+    parser.add_argument(
+        "--split",
+        choices=[*SPLITS, "all"],
+        default="test",
+        help="the part of the corpus to use (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--alphabet",
+        choices=list(ALPHABETS),
+        default=alphabet,
+        help="the symbols of the texts (default: %(default)s)",
+    )
+    several(
+        "--lengths",
+        metavar="N",
+        type=at_least(1),
+        help=f"symbols in a ciphertext (default: {' '.join(map(str, LENGTHS))})",
+    )
+    parser.add_argument(
+        "--ciphers",
+        metavar="N",
+        type=at_least(1),
+        default=ciphers,
+        help="ciphertexts of each length (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed",
+        metavar="N",
+        type=at_least(0),
+        default=0,
+        help="the same seed gives the same ciphertexts and results (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--ngram",
+        metavar="NAME|PATH",
+        help="the n-gram table to decipher with (default: the one shipped for the alphabet)",
+    )
+    parser.add_argument(
+        "--jobs",
+        metavar="N",
+        type=at_least(1),
+        help="ciphertexts to work on at a time (default: one a core)",
+    )
+
+
+def read_corpus(sources: Sequence[str], split: str) -> Corpus:
+    """The split of the corpus that `sources` name together.
+
+    Raises:
+        InputError: there is no such corpus.
+    """
+    corpus = load_corpus(sources[0] if len(sources) == 1 else sources)
+    if split == "all":
+        return corpus
+    part: Corpus = getattr(corpus, split)
+    return part
