@@ -44,7 +44,7 @@ tables: $(READY) ## estimate the shipped n-gram tables anew from the novels and 
 	$(BIN)/decipher fit $(NOVELS) brown --alphabet letters --order 5 --out decipher/data/letters.npz
 	$(BIN)/decipher fit $(NOVELS) brown --alphabet letters-space --order 5 --out decipher/data/letters-space.npz
 
-bench: $(READY) ## compare with peers and with the machine's floor (about an hour); results/benchmarks/
+bench: $(READY) ## compare with peers, with the truth and with the machine's floor (hours); results/benchmarks/
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 	$(BIN)/python benchmarks/accuracy.py
@@ -52,6 +52,11 @@ bench: $(READY) ## compare with peers and with the machine's floor (about an hou
 	$(BIN)/python benchmarks/lookups.py
 	$(BIN)/python benchmarks/perplexity.py
 	$(BIN)/python benchmarks/schedule.py
+	$(BIN)/python benchmarks/agreement.py --methods smc tempering --budgets 0
+	$(BIN)/python benchmarks/agreement.py --out results/benchmarks/agreement-budgets.csv
+	$(BIN)/python benchmarks/annealing.py
+	$(BIN)/python benchmarks/certificates.py
+	$(BIN)/python benchmarks/homophonic.py
 
 clean: ## remove .venv and results
 	rm -rf $(VENV) .venv-bench results

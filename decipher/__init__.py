@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from decipher.exact.astar import AStarDecipherer as AStarDecipherer
     from decipher.exact.enumeration import EnumerationDecipherer as EnumerationDecipherer
     from decipher.exact.unigram import UnigramDecipherer as UnigramDecipherer
     from decipher.frequency import FrequencyDecipherer as FrequencyDecipherer
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     from decipher.ngram import load_ngram as load_ngram
     from decipher.posterior import Decipherer as Decipherer
     from decipher.posterior import Decoding as Decoding
+    from decipher.posterior import HomophonicPosterior as HomophonicPosterior
     from decipher.posterior import KeyPosterior as KeyPosterior
+    from decipher.sampling.homophonic import HomophonicDecipherer as HomophonicDecipherer
     from decipher.sampling.smc import SMCDecipherer as SMCDecipherer
     from decipher.sampling.tempering import TemperingDecipherer as TemperingDecipherer
     from decipher.search import NGramDecipherer as NGramDecipherer
@@ -24,10 +27,13 @@ if TYPE_CHECKING:
 
 # Loaded when first asked for, so that `decipher --help` need not wait for the compiler.
 _HOMES = {
+    "AStarDecipherer": "exact.astar",
     "Decipherer": "posterior",
     "Decoding": "posterior",
     "EnumerationDecipherer": "exact.enumeration",
     "FrequencyDecipherer": "frequency",
+    "HomophonicDecipherer": "sampling.homophonic",
+    "HomophonicPosterior": "posterior",
     "KeyPosterior": "posterior",
     "LanguageModel": "language",
     "NGramDecipherer": "search",

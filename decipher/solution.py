@@ -48,7 +48,10 @@ Symbols = Literal["letters", "any", "groups"]
 METHOD = "smc"
 
 #: Settings for one text whose letters are in question, and whose evidence is not.
-SETTINGS: Mapping[str, Mapping[str, Any]] = {"smc": {"jobs": -1, "tolerance": 0.5}}
+SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "smc": {"jobs": -1, "tolerance": 0.5},
+    "homophonic": {"jobs": -1},
+}
 #: A letter is called certain from this probability on.
 CERTAIN = 0.99
 #: What homophonic cipher symbols are read as: characters that mean nothing to Unicode (its private
@@ -398,7 +401,7 @@ def solve(
         method = "homophonic"
         given["symbols"] = len(cryptogram.names)
         check_options(method, HomophonicDecipherer, options, given)
-        decipherer = HomophonicDecipherer(**given, **options)
+        decipherer = HomophonicDecipherer(**given, **{**SETTINGS[method], **options})
     else:
         method = method or METHOD
         settings = {**SETTINGS.get(method, {}), **options}

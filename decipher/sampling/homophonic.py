@@ -323,6 +323,7 @@ class HomophonicDecipherer:
         rounds: at most; each has twice the particles of the one before.
         tolerance: standard error of the log evidence, nats, that ends the rounds.
         share: of a population that each step along the path leaves effective.
+        jobs: threads to anneal in, -1 for one a core; the result does not depend on them.
     """
 
     model: NGramModel
@@ -338,6 +339,7 @@ class HomophonicDecipherer:
     rounds: int = ROUNDS
     tolerance: float = TOLERANCE
     share: float = SHARE
+    jobs: int = 1
 
     def __post_init__(self) -> None:
         least = {"particles": 2, "moves": 1, "islands": 2, "rounds": 1}
@@ -391,6 +393,7 @@ class HomophonicDecipherer:
             tolerance=self.tolerance,
             swaps=self.moves,
             share=self.share,
+            jobs=self.jobs,
             # What the keys that were found contribute, each once.
             least=lambda found: float(logsumexp(space.log_joint(np.unique(found.keys, axis=0)))),
         )
