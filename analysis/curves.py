@@ -12,7 +12,6 @@ import pandas as pd
 
 from analysis.intervals import bootstrap_interval, wilson_interval
 from analysis.trials import Contestant, Reading, contest
-from analysis.trials import Factory as Factory
 from ciphers.alphabet import Alphabet, Ids
 from ciphers.corpora import Corpus
 from ciphers.errors import InputError

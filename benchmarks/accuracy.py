@@ -20,7 +20,8 @@ import numpy as np
 from common import Report, benchmark_parser
 from numpy.typing import ArrayLike
 
-from analysis.curves import Factory, measure, summarise
+from analysis.curves import measure, summarise
+from analysis.trials import Factory
 from ciphers.alphabet import LETTERS
 from ciphers.errors import InputError
 from decipher.commands import at_least, run

@@ -21,6 +21,7 @@ import numpy as np
 from common import Report, benchmark_parser
 from tqdm import tqdm
 
+from analysis.certificates import lower_order
 from analysis.curves import TOLERANCE
 from ciphers.alphabet import LETTERS
 from ciphers.samples import Cryptogram, cryptograms
@@ -73,7 +74,7 @@ def _report(arguments: argparse.Namespace) -> None:
     shipped = load_ngram("letters")
     report = Report(arguments, COLUMNS, shipped)
     for order in arguments.orders:
-        model = lowered(shipped, order)
+        model = lower_order(shipped, order)
         for length in arguments.lengths:
             rng = np.random.default_rng([arguments.seed, length])
             batch = cryptograms(report.corpus.test, LETTERS, length, arguments.ciphers, rng)
@@ -84,15 +85,6 @@ def _report(arguments: argparse.Namespace) -> None:
             ]
             report.add(order=order, length=length, **_row(found, list(batch), model))
     report.close()
-
-
-def lowered(model: NGramModel, order: int) -> NGramModel:
-    """The model of a lower order, from the same counts."""
-    counts = model.counts
-    assert counts is not None
-    while counts.order > order:
-        counts = counts.lower
-    return NGramModel.from_counts(counts, model.alphabet, model.provenance)
 
 
 def _certified(

@@ -143,7 +143,7 @@ def _stages(model: NGramModel, ciphertext: Ids, seed: int) -> dict[str, Callable
     beta = step / search.walk_temperature(min(len(ciphertext), search.WALK_LENGTH))
     swaps = search.walk_swaps(len(ciphertext))
     rng = np.random.default_rng(seed)
-    state = rng.integers(1, 2**63, 1, np.uint64)
+    state = kernels.seed(rng)
     here = rng.permutation(LETTERS.size).astype(np.uint8)
     best = here.copy()
 

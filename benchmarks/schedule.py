@@ -32,7 +32,8 @@ import numpy as np
 from common import Report, benchmark_parser
 from tqdm import tqdm
 
-from analysis.curves import TOLERANCE, wilson_interval
+from analysis.curves import TOLERANCE
+from analysis.intervals import wilson_interval
 from ciphers.alphabet import LETTERS
 from ciphers.samples import Cryptogram, cryptograms
 from decipher import search

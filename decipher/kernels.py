@@ -64,17 +64,17 @@ def _accepts(log_ratio: Any, state: Array) -> Any:
 
 
 @compiled
-def window_coefficients(places: Array, size: int) -> Array:
-    """coefficient [V, W] int32 of windows `places` [W, n]: the cipher symbol at each place, -1
-    before the start of the text."""
+def window_coefficients(places: Array, symbols: int, letters: int) -> Array:
+    """coefficient [C, W] int32 of windows `places` [W, n], which C cipher `symbols` fill: the one
+    at each place, -1 before the start of the text; V `letters`."""
     windows, order = places.shape
-    coefficient = np.zeros((size, windows), np.int32)
+    coefficient = np.zeros((symbols, windows), np.int32)
     for w in range(windows):
         weight = 1
         for place in range(order - 1, -1, -1):
             if places[w, place] >= 0:
                 coefficient[places[w, place], w] += weight
-            weight *= size
+            weight *= letters
     return coefficient
 
 
@@ -274,14 +274,15 @@ def climb(
 
 
 @compiled
-def score_keys(
-    table: Array, base: Array, times: Array, places: Array, keys: Array, scores: Array
-) -> None:
-    """The text's score under each key of `keys` [P, V], in table steps, into `scores` [P]."""
-    code = np.empty(len(base), np.int32)
-    score = np.empty(len(base), np.int32)
+def score_keys(table: Array, windows: Any, letters: int, keys: Array, scores: Array) -> None:
+    """The score of the text's `Windows` under each key of `keys` [P, C] into V `letters`, in table
+    steps, into `scores` [P]."""
+    code = np.empty(len(windows.base), np.int32)
+    score = np.empty(len(windows.base), np.int32)
     for i in range(keys.shape[0]):
-        scores[i] = _read(table, base, times, places, keys[i], keys.shape[1], code, score)
+        scores[i] = _read(
+            table, windows.base, windows.times, windows.places, keys[i], letters, code, score
+        )
 
 
 @compiled

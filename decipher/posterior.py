@@ -146,7 +146,7 @@ class KeyPosterior(Posterior[Key]):
         return Key(self.alphabet, mapping)
 
     def _key(self, sample: NDArray[np.uint8]) -> Key:
-        return Key(self.alphabet, np.argsort(sample).astype(np.uint8))
+        return Key(self.alphabet, sample).inverse
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,6 +216,14 @@ def level_unseen(marginals: NDArray[np.float64], unseen: NDArray[np.intp]) -> No
     tells symbols apart that do not occur. `marginals` is [C, V]."""
     if len(unseen):
         marginals[unseen] = marginals[unseen].mean(axis=0)
+
+
+def check_least(settings: object, **least: int) -> None:
+    """Raise InputError where an attribute of `settings` is below its `least`; None passes."""
+    for name, low in least.items():
+        value = getattr(settings, name)
+        if value is not None and value < low:
+            raise InputError(f"{name} must be at least {low}, not {value}")
 
 
 def check_known(known: Mapping[int, int] | None, alphabet: Alphabet) -> dict[int, int]:

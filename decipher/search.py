@@ -18,11 +18,16 @@ from operator import itemgetter
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ciphers.errors import InputError
 from ciphers.keys import Key
 from decipher import kernels
 from decipher.ngram import NGramModel
-from decipher.posterior import KeyPosterior, check_known, check_prefixes, level_unseen
+from decipher.posterior import (
+    KeyPosterior,
+    check_known,
+    check_least,
+    check_prefixes,
+    level_unseen,
+)
 from decipher.sampling.spaces import END, KeySpace
 from decipher.windows import Windows
 
@@ -104,10 +109,7 @@ class NGramDecipherer:
     steps: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("hits", "starts", "population", "steps"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} must be at least 1, not {value}")
+        check_least(self, hits=1, starts=1, population=1, steps=1)
         check_known(self.known, self.model.alphabet)
 
     def posteriors(self, ciphertext: ArrayLike, lengths: Sequence[int]) -> list[KeyPosterior]:
@@ -123,7 +125,7 @@ class NGramDecipherer:
         best = search.best(maxima, scores)
         steps = self.steps or chain_steps(n)
         samples, marginals = search.around(maxima, scores, self.population, steps, self.rng)
-        key = Key(self.model.alphabet, np.argsort(best).astype(np.uint8))
+        key = Key(self.model.alphabet, best).inverse
         return KeyPosterior(
             self.model.alphabet,
             marginals,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -30,15 +30,23 @@ class Windows(NamedTuple):
 
     @classmethod
     def of(
-        cls, ids: NDArray[np.uint8], order: int, model: NGramModel, free: NDArray[np.intp]
+        cls,
+        ids: NDArray[np.integer[Any]],
+        order: int,
+        model: NGramModel,
+        free: NDArray[np.intp],
+        symbols: int | None = None,
     ) -> Windows:
-        """The windows of `ids` [n] that the model of `order` scores, swappable among `free`."""
+        """The windows of `ids` [n] that the model of `order` scores, swappable among `free`; of
+        `symbols` cipher symbols (None: as many as letters)."""
+        letters = model.alphabet.size
+        symbols = symbols or letters
         padded = np.concatenate([np.full(order - 1, -1, np.int16), ids.astype(np.int16)])
         rows = sliding_window_view(padded, order)
-        names = (rows + 1) @ (model.alphabet.size + 1) ** np.arange(order, dtype=np.int64)
+        names = (rows + 1) @ (symbols + 1) ** np.arange(order, dtype=np.int64)
         _, first, times = np.unique(names, return_index=True, return_counts=True)
         places = rows[first]
-        coefficient = kernels.window_coefficients(places, model.alphabet.size)
+        coefficient = kernels.window_coefficients(places, symbols, letters)
         return cls(
             model.offsets[(places >= 0).sum(axis=1) - 1].astype(np.int32),
             times.astype(np.int32),

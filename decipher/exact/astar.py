@@ -107,7 +107,7 @@ class AStarDecipherer:
         return KeyPosterior(
             self.model.alphabet,
             np.eye(size)[found.plain],
-            Key(self.model.alphabet, np.argsort(found.plain).astype(np.uint8)),
+            Key(self.model.alphabet, found.plain).inverse,
             likely.seen,
             map_log_prob=found.log_prob,
             info={

@@ -167,7 +167,7 @@ class EnumerationDecipherer:
         return KeyPosterior(
             found.alphabet,
             found.marginals[n],
-            Key(found.alphabet, np.argsort(keys[best]).astype(np.uint8)),
+            Key(found.alphabet, keys[best]).inverse,
             np.flatnonzero(np.bincount(prefix, minlength=found.alphabet.size)),
             keys[kept],
             weights[kept] / weights[kept].sum(),

@@ -41,7 +41,6 @@ from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln, logsumexp
 
@@ -50,7 +49,7 @@ from ciphers.errors import InputError
 from ciphers.homophonic import HomophonicKey
 from decipher import kernels
 from decipher.ngram import NGramModel
-from decipher.posterior import HomophonicPosterior, cut_prefixes, level_unseen
+from decipher.posterior import HomophonicPosterior, check_least, cut_prefixes, level_unseen
 from decipher.sampling import homophonic_kernels
 from decipher.sampling.smc import SHARE, populate
 from decipher.sampling.spaces import GUIDE_ORDER, Moves, path_weights
@@ -96,7 +95,7 @@ class HomophonicSpace:
 
     @property
     def guided(self) -> bool:
-        """See `Space`."""
+        """Whether the guide is another model than the full one."""
         return self.guide_order < self.model.order
 
     @cached_property
@@ -127,27 +126,15 @@ class HomophonicSpace:
     def _windows(self, order: int) -> Windows:
         """The n-grams of the text. The pair (c, c) lists the windows that hold c, with its
         coefficients: what giving c another letter changes."""
-        padded = np.concatenate([np.full(order - 1, -1, np.int16), self.text.astype(np.int16)])
-        rows = sliding_window_view(padded, order)
-        places, times = np.unique(rows, axis=0, return_counts=True)
-        coefficient = np.zeros((self.symbols + 1, len(places)), np.int32)
-        for place in range(order):  # the last row takes what stands before the text
-            weight = self.model.alphabet.size ** (order - 1 - place)
-            coefficient[places[:, place], np.arange(len(places))] += weight
-        coefficient = coefficient[:-1]
-        bounds, entries = kernels.pair_entries(coefficient, self.free)
+        windows = Windows.of(self.text, order, self.model, self.free, self.symbols)
+        letters = self.model.alphabet.size
+        coefficient = kernels.window_coefficients(windows.places, self.symbols, letters)
         holder, held = np.nonzero(coefficient)
         alone = np.column_stack([held, coefficient[holder, held]]).astype(np.int32)
-        edges = len(entries) + np.searchsorted(holder, np.arange(self.symbols + 1))
+        edges = len(windows.entries) + np.searchsorted(holder, np.arange(self.symbols + 1))
         each = np.arange(self.symbols)
-        bounds[each, each] = np.column_stack([edges[:-1], edges[1:]])
-        return Windows(
-            self.model.offsets[(places >= 0).sum(axis=1) - 1].astype(np.int32),
-            times.astype(np.int32),
-            places,
-            bounds,
-            np.concatenate([entries, alone]),
-        )
+        windows.bounds[each, each] = np.column_stack([edges[:-1], edges[1:]])
+        return windows._replace(entries=np.concatenate([windows.entries, alone]))
 
     # --- the prior ------------------------------------------------------------------------------
 
@@ -211,7 +198,7 @@ class HomophonicSpace:
     def _log_plaintext(self, windows: Windows, keys: NDArray[np.uint8]) -> NDArray[np.float64]:
         table, step = self.model.quantised
         scores = np.empty(len(keys), np.int64)
-        homophonic_kernels.score_keys(table, windows, self.model.alphabet.size, keys, scores)
+        kernels.score_keys(table, windows, self.model.alphabet.size, keys, scores)
         return np.asarray(scores * step, np.float64)
 
     @cached_property
@@ -342,10 +329,7 @@ class HomophonicDecipherer:
     jobs: int = 1
 
     def __post_init__(self) -> None:
-        least = {"particles": 2, "moves": 1, "islands": 2, "rounds": 1}
-        for name, low in least.items():
-            if getattr(self, name) < low:
-                raise InputError(f"{name} must be at least {low}, not {getattr(self, name)}")
+        check_least(self, particles=2, moves=1, islands=2, rounds=1)
         for name in ("concentration", "alpha", "tolerance"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} must be above 0, not {getattr(self, name)}")

@@ -137,15 +137,3 @@ def sample(
         for c in range(symbols):
             occupancy[c, plain[c]] += steps - since[c]
         accepted[i] = moves
-
-
-@compiled
-def score_keys(table: Array, windows: Any, letters: int, keys: Array, scores: Array) -> None:
-    """The text's score under each key of `keys` [P, C] into V `letters`, in units of the table,
-    into `scores` [P]."""
-    code = np.empty(len(windows.base), np.int32)
-    score = np.empty(len(windows.base), np.int32)
-    for i in range(keys.shape[0]):
-        scores[i] = _read(
-            table, windows.base, windows.times, windows.places, keys[i], letters, code, score
-        )

@@ -29,7 +29,13 @@ from scipy.special import logsumexp
 from ciphers.errors import InputError
 from ciphers.keys import Key
 from decipher.ngram import NGramModel
-from decipher.posterior import KeyPosterior, check_known, check_prefixes, level_unseen
+from decipher.posterior import (
+    KeyPosterior,
+    check_known,
+    check_least,
+    check_prefixes,
+    level_unseen,
+)
 from decipher.sampling.spaces import CORNERS, END, POWERS, KeySpace, Space
 from decipher.search import Search
 
@@ -100,7 +106,7 @@ class Population:
         return float(1 / (shares @ shares))
 
     def weigh(self, log_likelihood: Array) -> None:
-        """Take in what a new symbol says, [P] nats."""
+        """Take in what a new symbol says, or a step along the path, [P] nats."""
         log_weights = self.log_weights + log_likelihood
         increment = logsumexp(log_weights)
         self.log_evidence += float(increment)
@@ -142,9 +148,7 @@ def anneal(
         swaps: moves that each key tries at each step of the path.
         share: of the population that each step leaves effective, between 0 and 1.
     """
-    keys = space.draw(particles, rng)
-    log_evidence = 0.0
-    steps = 0
+    population = prior(space, particles, rng)
     at = 0.0
     rates = np.diff(POWERS, axis=0) / np.diff(CORNERS)[:, None]
     for corner, (guide, full) in zip(CORNERS[1:], rates, strict=True):
@@ -152,20 +156,17 @@ def anneal(
             # Along a straight stretch the log of the path's density grows evenly.
             slope = np.zeros(particles)
             if guide:
-                slope += guide * space.guide(keys)
+                slope += guide * space.guide(population.keys)
             if full:
-                slope += full * space.full(keys)
+                slope += full * space.full(population.keys)
             step = _step(slope, corner - at, share)
             at = corner if step == corner - at else at + step
-            log_evidence += float(logsumexp(step * slope)) - np.log(particles)
-            keys = keys[systematic(np.exp(step * (slope - slope.max())), rng)]
-            steps += 1
+            population.weigh(step * slope)
+            population.resample(rng)
+            population.steps += 1
             if at < END:
-                space.move(keys, np.full(particles, at), swaps, rng)
-    equal = np.full(particles, -np.log(particles))
-    population = Population(
-        keys, log_evidence, equal, np.arange(particles), np.empty(0), 0.0, steps
-    )
+                space.move(population.keys, np.full(particles, at), swaps, rng)
+    population.roots = np.arange(particles)
     population.settle(space, SETTLE * swaps, rng)
     return population
 
@@ -357,11 +358,7 @@ class SMCDecipherer:
     jobs: int = 1
 
     def __post_init__(self) -> None:
-        least = {"particles": 2, "swaps": 1, "islands": 2, "rounds": 1}
-        for name, low in least.items():
-            value = getattr(self, name)
-            if value is not None and value < low:
-                raise InputError(f"{name} must be at least {low}, not {value}")
+        check_least(self, particles=2, swaps=1, islands=2, rounds=1)
         if not 0 < self.share < 1:
             raise InputError(f"share must lie between 0 and 1, not at {self.share}")
         for name in ("tolerance", "temper"):
@@ -449,7 +446,8 @@ class SMCDecipherer:
         return islands
 
     def _extend(self, islands: Islands, space: KeySpace, log_likelihood: Array) -> bool:
-        """Take in the end of the text, [K] nats for each key, in place; False as `_carry`."""
+        """Take in the end of the text, [K] nats for each key, in place; False where
+        too few of them survive."""
         ends = np.cumsum([len(p.keys) for p in islands.populations])[:-1]
         each = np.split(log_likelihood, ends)
         for population, said in zip(islands.populations, each, strict=True):
@@ -465,20 +463,20 @@ class SMCDecipherer:
         model = self.model
         marginals = islands.occupancy
         level_unseen(marginals, space.unseen)
-        best = Search(space).improve(islands.keys, self.rng)
-        key = Key(model.alphabet, np.argsort(best).astype(np.uint8))
+        samples = islands.keys
+        key = Key(model.alphabet, Search(space).improve(samples, self.rng)).inverse
         errors = islands.occupancy_error[space.seen]
         return KeyPosterior(
             model.alphabet,
             marginals,
             key,
             np.unique(space.text).astype(np.intp),
-            islands.keys,
+            samples,
             islands.key_weights,
             float(model.log_prob(key.decrypt(space.text)).sum()),
             islands.log_evidence,
             {
-                "particles": len(islands.keys),
+                "particles": len(samples),
                 "islands": len(islands.populations),
                 "steps": max(p.steps for p in islands.populations),
                 "acceptance": float(islands.weights @ [p.acceptance for p in islands.populations]),

@@ -32,7 +32,6 @@ from decipher.windows import Windows
 #: table (0.04 MB) lies in the first-level cache.
 GUIDE_ORDER = 3
 
-
 #: The power of the likelihood at which the path changes from the guide to the full model.
 HEAT = 0.6
 #: The places t at which the path turns, and the powers of the guide and the full likelihood there.
@@ -158,7 +157,7 @@ class KeySpace:
     def _log_likelihood(self, windows: Windows, keys: NDArray[np.uint8]) -> NDArray[np.float64]:
         table, step = self.model.quantised
         scores = np.empty(len(keys), np.int64)
-        kernels.score_keys(table, windows.base, windows.times, windows.places, keys, scores)
+        kernels.score_keys(table, windows, self.model.alphabet.size, keys, scores)
         return np.asarray(scores * (step * self.temper), np.float64)
 
     def move(

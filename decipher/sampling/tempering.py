@@ -421,7 +421,7 @@ class TemperingDecipherer:
         samples = chains.keys.reshape(-1, chains.keys.shape[-1])
         marginals = chains.marginals.copy()
         level_unseen(marginals, space.unseen)
-        key = Key(self.model.alphabet, np.argsort(_best(space, chains)).astype(np.uint8))
+        key = Key(self.model.alphabet, _best(space, chains)).inverse
         log_evidence, error = _evidence(space, chains)
         return KeyPosterior(
             self.model.alphabet,

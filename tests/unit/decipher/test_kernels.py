@@ -66,7 +66,7 @@ def read(windows: Windows, plain) -> NDArray[np.int64]:
 
 def coefficient(windows: Windows) -> NDArray[np.int64]:
     """[V, W] what a window's code gains when the plain id of a cipher symbol grows by one."""
-    return kernels.window_coefficients(windows.places, 6).astype(np.int64)
+    return kernels.window_coefficients(windows.places, 6, 6).astype(np.int64)
 
 
 def argument(text, free):
