@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 NOVELS ?= ../shared/corpora/novels
 export NLTK_DATA ?= $(wildcard $(abspath ../shared/nltk_data))
 
-.PHONY: help setup accuracy bayes test lint format tables bench clean
+.PHONY: help setup accuracy bayes perplexity test lint format tables models bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,6 +27,9 @@ accuracy: $(READY) ## the main job: accuracy against ciphertext length, table an
 bayes: $(READY) ## the exact Bayesian reference: accuracy, regret, calibration, certificates; results/bayes/
 	$(BIN)/python -m analysis.bayes --out results/bayes
 
+perplexity: $(READY) ## loss, perplexity gap and regret against context, from the shipped weights; results/perplexity/
+	$(BIN)/python -m analysis.perplexity --out results/perplexity
+
 test: $(READY) ## run all tests
 	$(BIN)/python -m pytest
 
@@ -44,6 +47,10 @@ tables: $(READY) ## estimate the shipped n-gram tables anew from the novels and 
 	$(BIN)/decipher fit $(NOVELS) brown --alphabet letters --order 5 --out decipher/data/letters.npz
 	$(BIN)/decipher fit $(NOVELS) brown --alphabet letters-space --order 5 --out decipher/data/letters-space.npz
 
+models: $(READY) ## train the shipped transformers anew from the novels and Brown (an hour and more)
+	$(BIN)/decipher train --preset small --embedding lexinvariant --corpus $(NOVELS) brown --threads 1 --symbols 6000000 --out runs/letters-space-lexinvariant --publish decipher/data/letters-space-lexinvariant.safetensors
+	$(BIN)/decipher train --preset small --embedding learned --corpus $(NOVELS) brown --threads 1 --symbols 6000000 --out runs/letters-space-standard --publish decipher/data/letters-space-standard.safetensors
+
 bench: $(READY) ## compare with peers, with the truth and with the machine's floor (hours); results/benchmarks/
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
@@ -57,6 +64,8 @@ bench: $(READY) ## compare with peers, with the truth and with the machine's flo
 	$(BIN)/python benchmarks/annealing.py
 	$(BIN)/python benchmarks/certificates.py
 	$(BIN)/python benchmarks/homophonic.py
+	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/recipes.py
 
 clean: ## remove .venv and results
-	rm -rf $(VENV) .venv-bench results
+	rm -rf $(VENV) .venv-bench results  # not runs: trainings take hours

@@ -33,6 +33,12 @@ METADATA: dict[str, dict[str, None]] = {
 }
 DPI = 160
 
+#: What the paper says of its models (Huang et al. 2023, arXiv 2305.16349, introduction): the
+#: perplexity gap at the start of a text and after 512 symbols, as multiples of the standard
+#: model's perplexity.
+PAPER_GAPS = ((9.0, "quoted from the paper (150M, the Pile): 9x at the start"),
+              (1.0, "quoted: under 1x after 512 symbols"))  # fmt: skip
+
 
 def new_figure() -> Figure:
     """An empty figure as wide as a column of text."""
@@ -294,6 +300,96 @@ def plot_temper(frame: pd.DataFrame, figure: Figure | None = None, *, corpus: st
     return figure
 
 
+def plot_loss(bands: pd.DataFrame, ax: Axes | None = None, *, corpus: str = "") -> Axes:
+    """Loss in bits a symbol against position: a line with its 95 % band for each model but the
+    n-grams, which are thin lines, named at their end.
+
+    Args:
+        bands: what `band_frame` gives; each band is a point at its geometric middle.
+        ax: where to draw; by default a new figure of its own (`ax.figure`).
+        corpus: where the texts came from, for the title.
+    """
+    if ax is None:
+        ax = new_figure().add_subplot()
+    styles = _styles()
+    for label, curve in bands.groupby("model", sort=False):
+        middle = (curve["first"] * curve["last"]) ** 0.5
+        if (curve["kind"] == "n-gram").all():
+            ax.plot(middle, curve["bits"], color="0.6", linewidth=0.9)
+            ax.annotate(
+                str(label),
+                xy=(middle.iloc[-1], curve["bits"].iloc[-1]),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+                color="0.4",
+                fontsize="small",
+            )
+        else:
+            _plot_banded(ax, middle, curve, "bits", str(label), next(styles))
+    _position_axis(ax, bands)
+    ax.set_ylim(bottom=0)
+    ax.set_ylabel("loss (bits a symbol)")
+    _title(
+        ax,
+        "What a symbol costs" + (f", {corpus}" if corpus else ""),
+        f"{_texts(bands)}; mean over bands ending at 2$^{{k/4}}$; shaded: 95 % confidence interval",
+    )
+    _finish(ax)
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(frameon=False, handlelength=3.2, loc="lower left")
+    return ax
+
+
+def plot_perplexity_gap(
+    bands: pd.DataFrame, figure: Figure | None = None, *, corpus: str = ""
+) -> Figure:
+    """For the models that do not know the alphabet, against position: the perplexity gap as a
+    multiple of the standard model's perplexity, with what the paper says of its own; and regret,
+    with the line that the mixture cannot pass.
+
+    Args:
+        bands: what `band_frame` gives, with a standard model; gaps are those of the bands, regret
+            is that of all symbols up to the end of each.
+        figure: where to draw; by default a new one.
+        corpus: where the texts came from, for the title.
+    """
+    if figure is None:
+        figure = Figure(figsize=(9.2, 4.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    ignorant = bands[~bands["kind"].isin(["standard", "n-gram"])]
+    (bound,) = ignorant["bound"].unique()
+    for (label, curve), style in zip(
+        ignorant.groupby("model", sort=False), _styles(), strict=False
+    ):
+        _plot_banded(left, (curve["first"] * curve["last"]) ** 0.5, curve, "gap", str(label), style)
+        _plot_banded(right, curve["last"], curve, "regret_bits", str(label), style)
+    for gap, said in PAPER_GAPS:
+        _reference(left, gap, said)
+    _reference(right, bound, f"log$_2$ of the number of keys: {bound:.1f} bits")
+    # What matters happens below 1, and the start lies far above it.
+    left.set_yscale("symlog", linthresh=1.0, linscale=1.5)
+    ticks = [0, 0.25, 0.5, 1, 2, 4, 8, 16, 32]
+    left.set_yticks(ticks, [f"{tick:g}x" for tick in ticks])
+    left.set_yticks([], minor=True)
+    left.set_ylim(min(-0.1, ignorant["gap"].min()), max(12.0, 1.2 * ignorant["gap"].max()))
+    left.set_ylabel("perplexity gap, times the standard model's\n(logarithmic above 1x)")
+    regrets = ignorant["regret_bits"]
+    right.set_ylim(min(0.0, 1.08 * regrets.min()), 1.12 * max(bound, regrets.max()))
+    right.set_ylabel("regret (bits)")
+    for ax in (left, right):
+        _position_axis(ax, bands)
+        _finish(ax)
+    left.legend(frameon=False, handlelength=3.2, loc="lower left")
+    _figure_title(
+        figure,
+        "The price of not knowing the alphabet" + (f", {corpus}" if corpus else ""),
+        f"{_texts(ignorant)}; gap: mean over bands ending at 2$^{{k/4}}$; shaded: 95 % confidence "
+        "interval",
+    )
+    return figure
+
+
 class _Style(NamedTuple):
     """How one line is told from the others."""
 
@@ -326,6 +422,57 @@ def _plot_curve(
         clip_on=False,  # or the frame would cut through the markers at 0 and 1
         zorder=3,
     )
+
+
+def _plot_banded(
+    ax: Axes, x: pd.Series[float], curve: pd.DataFrame, column: str, label: str, style: _Style
+) -> None:
+    """A line of `column` against `x`, with its interval as a band: for many points."""
+    low, high = curve[f"{column}_low"], curve[f"{column}_high"]
+    ax.fill_between(x, low, high, color=style.colour, alpha=0.18, linewidth=0)
+    ax.plot(
+        x,
+        curve[column],
+        color=style.colour,
+        marker=style.marker,
+        markevery=4,
+        linestyle=style.line,
+        markersize=5,
+        label=label,
+        zorder=3,
+    )
+
+
+def _position_axis(ax: Axes, bands: pd.DataFrame) -> None:
+    """Positions on a logarithmic scale, with ticks at powers of two."""
+    largest = int(bands["last"].max())
+    ticks = [1 << k for k in range(largest.bit_length())]
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(ticks, [str(tick) for tick in ticks])
+    ax.set_xticks([], minor=True)
+    ax.set_xlim(1, max(2, largest))
+    ax.set_xlabel("position in the text (symbols)")
+
+
+def _reference(ax: Axes, level: float, said: str) -> None:
+    """A line across that says what it is."""
+    ax.axhline(level, color="black", linewidth=1.2, linestyle=(0, (6, 2)), zorder=2)
+    ax.annotate(
+        said,
+        xy=(0, level),
+        xycoords=("axes fraction", "data"),
+        xytext=(4, 4),
+        textcoords="offset points",
+        fontsize="small",
+    )
+
+
+def _texts(bands: pd.DataFrame) -> str:
+    """How many texts the models read, and which of them read fewer."""
+    counts = bands.groupby("model", sort=False)["texts"].first()
+    fewer = counts[counts < counts.max()]
+    said = "".join(f" ({model}: {count})" for model, count in fewer.items())
+    return f"{counts.max()} texts{said}"
 
 
 def _plot_diagram(ax: Axes, bins: pd.DataFrame) -> None:

@@ -1,4 +1,4 @@
-"""The `decipher` command: encrypt a text, solve a cryptogram, fit an n-gram table."""
+"""The `decipher` command: encrypt, solve, fit an n-gram table, train a transformer, sample it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from ciphers.errors import InputError
 from decipher.commands import Parser, at_least, leave, run
+from decipher.lexinvariant.commands import add_sample, add_train
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,6 +41,8 @@ def _parser() -> Parser:
     _add_encrypt(commands)
     _add_solve(commands)
     _add_fit(commands)
+    add_train(commands)
+    add_sample(commands)
     return parser
 
 
@@ -448,3 +451,7 @@ def _word(value: str) -> tuple[int, str]:
     if not (place.isdecimal() and equals and word):
         raise argparse.ArgumentTypeError(f"{value!r} is not of the form 17=attack")
     return int(place), word
+
+
+if __name__ == "__main__":  # for torchrun
+    command()
