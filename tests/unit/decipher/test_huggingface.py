@@ -380,7 +380,7 @@ def test_sampling_is_reproducible_up_to_the_context(shape) -> None:
     assert torch.equal(model.sample(prompt, 0, seeded(0)), prompt)
     with pytest.raises(InputError, match=r"^3 symbols and 6 more are beyond the context of 8"):
         model.sample(prompt, 6)
-    with pytest.raises(InputError, match=r"^temperature -0\.1 is no number from 0 up: give another$"):
+    with pytest.raises(InputError, match=r"^temperature -0\.1 is no number from 0 up"):
         model.sample(prompt, 2, temperature=-0.1)
 
 

@@ -539,7 +539,7 @@ def test_samples_are_draws_from_the_model(n, temperature) -> None:
 
 def test_impossible_samples_are_refused() -> None:
     model, prompt = tiny(context=8), random_tokens(2, 3, 7)
-    with pytest.raises(InputError, match=r"^temperature -0\.1 is no number from 0 up: give another$"):
+    with pytest.raises(InputError, match=r"^temperature -0\.1 is no number from 0 up"):
         model.sample(prompt, 2, temperature=-0.1)
     assert model.sample(prompt, 5).shape == (2, 8)
     with pytest.raises(InputError, match=r"^3 symbols and 6 more are beyond the context of 8"):
