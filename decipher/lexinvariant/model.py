@@ -107,6 +107,11 @@ class Config:
         if not (0 <= self.rotary <= 1 and 0 <= self.random_share <= 1):
             raise InputError("rotary and random_share are shares: give numbers from 0 to 1")
 
+    @property
+    def share(self) -> float:
+        """p, the probability of a fresh vector, that the embedding means."""
+        return {"learned": 0.0, "lexinvariant": 1.0}.get(self.embedding, self.random_share)
+
 
 PRESETS: dict[str, Config] = {
     # Seconds on a CPU: for tests.
@@ -217,7 +222,7 @@ class Attention(nn.Module):
     def _shift(self, key: Tensor, value: Tensor, cache: Cache | None) -> tuple[Tensor, Tensor]:
         """The first heads get the keys of the position before, the last ones its values."""
         if cache is None:
-            before_key, before_value = torch.zeros_like(key[:, :, :1]), value[:, :, :1] * 0
+            before_key, before_value = (torch.zeros_like(x[:, :, :1]) for x in (key, value))
         else:
             before_key, before_value = cache.last
         by_key, by_value = self.config.shifted_keys, self.config.shifted_values
@@ -362,7 +367,7 @@ class Transformer(SymbolModel):
         """
         config = self.config
         if share is None:
-            share = {"learned": 0.0, "lexinvariant": 1.0}.get(config.embedding, config.random_share)
+            share = config.share
         shape = (batch, self.alphabet.size, config.vector_width)
         if not isinstance(share, Tensor) and share == 0 and config.embedding != "lexinvariant":
             return self.table.expand(shape)

@@ -14,7 +14,7 @@ Precision = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class Curriculum:
-    """Which symbols have a fresh vector while a lexinvariant or mixed model learns.
+    """Which symbols have a fresh vector while a lexinvariant model learns.
 
     In each sequence a symbol's vector is fresh with a probability p of the sequence's own, uniform
     between two bounds that move from 0 to 1. So the language comes first, with learned vectors;
@@ -74,7 +74,8 @@ class Recipe:
         cooldown: share of the training over which they fall evenly to 0 at the end.
         weight_decay: of the matrices.
         clip: the largest norm of the gradient; 0 does not clip.
-        curriculum: which symbols have fresh vectors, for all embeddings but the learned one.
+        curriculum: which symbols have fresh vectors while a lexinvariant model learns; other
+            embeddings keep their own share throughout.
         precision: of the matrix products; weights and sums stay in float32.
         compile: let torch.compile fuse what it can.
         seed: settles the initial weights, the windows and the vectors.

@@ -272,8 +272,7 @@ class Trainer:
         """Between what the probabilities of fresh vectors are, at a step."""
         if self.config.embedding == "lexinvariant":
             return self.recipe.curriculum.bounds(step / self.recipe.steps)
-        share = self.config.random_share if self.config.embedding == "mixed" else 0.0
-        return share, share
+        return self.config.share, self.config.share
 
     @torch.no_grad()
     def validate(self) -> list[Row]:
@@ -281,12 +280,9 @@ class Trainer:
 
         A lexinvariant model that is on its way there is measured at p = 0 and 1/2 too.
         """
-        share = {"learned": 0.0, "lexinvariant": 1.0}.get(
-            self.config.embedding, self.config.random_share
-        )
-        shares = (
-            [share] if self.model.config.embedding == self.config.embedding else [0.0, 0.5, 1.0]
-        )
+        as_wanted = self.model.config.embedding == self.config.embedding
+        shares = [self.config.share] if as_wanted else [0.0, 0.5, 1.0]
+        symbols = self.symbols(self.step)
         rows: list[Row] = []
         for share in shares:
             generator = torch.Generator(self.device).manual_seed(VALIDATION_SEED)
@@ -301,7 +297,7 @@ class Trainer:
                 rows.append(
                     {
                         "step": self.step,
-                        "symbols": self.symbols(self.step),
+                        "symbols": symbols,
                         "share": share,
                         "first": start + 1,
                         "last": end,
