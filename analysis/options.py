@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from functools import partial
 
 from ciphers.alphabet import ALPHABETS
 from ciphers.corpora import BUILT_IN, SPLITS, Corpus, load_corpus
@@ -16,19 +15,14 @@ LENGTHS = (16, 32, 64, 128, 256, 512)
 SEVERAL = "An option that takes several values takes them after one another, or may be repeated."
 
 
-def add_text_options(parser: argparse.ArgumentParser, *, alphabet: str, ciphers: int) -> None:
-    """Add the options that say on which ciphertexts to measure, with what model and how fast.
-
-    Args:
-        parser: of the command.
-        alphabet: the default of --alphabet.
-        ciphers: the default of --ciphers.
-    """
-    several = partial(parser.add_argument, nargs="+", action="extend")
-    several(
+def add_corpus_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which corpus to measure on, and which part of it."""
+    parser.add_argument(
         "--corpus",
         metavar="CORPUS",
-        help="where the plaintexts come from: an NLTK corpus, a file, a folder, a glob pattern, or "
+        nargs="+",
+        action="extend",
+        help="where the texts come from: an NLTK corpus, a file, a folder, a glob pattern, or "
         f"{BUILT_IN} (the default), the prose of Python's documentation",
     )
     parser.add_argument(
@@ -37,15 +31,28 @@ def add_text_options(parser: argparse.ArgumentParser, *, alphabet: str, ciphers:
         default="test",
         help="the part of the corpus to use (default: %(default)s)",
     )
+
+
+def add_text_options(parser: argparse.ArgumentParser, *, alphabet: str, ciphers: int) -> None:
+    """Add the options that say on which ciphertexts to measure, with what model and how fast.
+
+    Args:
+        parser: of the command.
+        alphabet: the default of --alphabet.
+        ciphers: the default of --ciphers.
+    """
+    add_corpus_options(parser)
     parser.add_argument(
         "--alphabet",
         choices=list(ALPHABETS),
         default=alphabet,
         help="the symbols of the texts (default: %(default)s)",
     )
-    several(
+    parser.add_argument(
         "--lengths",
         metavar="N",
+        nargs="+",
+        action="extend",
         type=at_least(1),
         help=f"symbols in a ciphertext (default: {' '.join(map(str, LENGTHS))})",
     )

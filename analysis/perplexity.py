@@ -28,10 +28,9 @@ from tqdm import tqdm
 
 from analysis.certificates import lower_order
 from analysis.intervals import CONFIDENCE
-from analysis.options import CORPORA, SEVERAL, read_corpus
+from analysis.options import CORPORA, SEVERAL, add_corpus_options, read_corpus
 from analysis.regret import ERRORS, log2_keys
 from ciphers.alphabet import Alphabet, Ids
-from ciphers.corpora import BUILT_IN, SPLITS
 from ciphers.errors import InputError
 from ciphers.samples import cryptograms
 from decipher.commands import Parser, at_least, leave, run
@@ -463,20 +462,7 @@ def _parser() -> argparse.ArgumentParser:
         help="the transformers, shipped or from a file; mixed ones are read without their learned "
         f"vectors (default: {' '.join(MODELS)})",
     )
-    parser.add_argument(
-        "--corpus",
-        metavar="CORPUS",
-        nargs="+",
-        action="extend",
-        help="where the texts come from: an NLTK corpus, a file, a folder, a glob pattern, or "
-        f"{BUILT_IN} (the default), the prose of Python's documentation",
-    )
-    parser.add_argument(
-        "--split",
-        choices=[*SPLITS, "all"],
-        default="test",
-        help="the part of the corpus to use (default: %(default)s)",
-    )
+    add_corpus_options(parser)
     parser.add_argument(
         "--texts",
         metavar="N",
