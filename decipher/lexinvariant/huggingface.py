@@ -132,9 +132,8 @@ class LexinvariantCausalLM(SymbolModel):
         output = self._run(tokens, vectors, use_cache=False, output_hidden_states=True)
         return torch.stack(output.hidden_states)
 
-    def _outputs(self, tokens: Tensor, vectors: Tensor) -> Tensor:
-        outputs: Tensor = self._run(tokens, vectors, use_cache=False).last_hidden_state
-        return outputs
+    def _outputs(self, tokens: Tensor, vectors: Tensor) -> tuple[Tensor, None]:
+        return self._run(tokens, vectors, use_cache=False).last_hidden_state, None
 
     def _read_on(self, tokens: Tensor, vectors: Tensor, memory: Any) -> tuple[Tensor, Any]:
         output = self._run(tokens, vectors, use_cache=True, past_key_values=memory)
@@ -143,7 +142,7 @@ class LexinvariantCausalLM(SymbolModel):
                 "the model keeps no cache while it trains with gradient checkpointing: call eval() "
                 "before you sample"
             )
-        logits = self._logits(output.last_hidden_state[:, -1:], vectors)[:, 0]
+        logits = self._logits(output.last_hidden_state[:, -1:], vectors, None)[:, 0]
         return logits, output.past_key_values
 
     def _run(

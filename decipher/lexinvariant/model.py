@@ -8,10 +8,14 @@ product of its output with those same vectors. What the vectors are is all that 
     lexinvariant  fresh N(0, 1) vectors for each sequence, so that a symbol means nothing beyond it
     mixed         for each sequence every symbol has a fresh vector with probability p, and
                   otherwise its learned one (section 5.3 of the paper)
+    hinted        fresh vectors as well; but for each sequence every symbol is, with probability
+                  1 - p, told by a learned mark beside its vector where it is read. What a
+                  lexinvariant model learns as, until it needs no hints
 
 In the order data flows:
 
     vectors [B, V, E] -> read -> blocks (attention, MLP) -> write -> logits [B, n + 1, V]
+                                                         -> pointer ->
 
 Position 0 holds a learned start vector. It predicts the first symbol, and it is where a head can
 look that finds nothing: the weight that is left there tells a head how often it found its symbol.
@@ -31,11 +35,15 @@ from ciphers.alphabet import Alphabet
 from ciphers.errors import InputError
 from decipher.lexinvariant.symbolic import SymbolModel
 
-Embedding = Literal["learned", "lexinvariant", "mixed"]
+Embedding = Literal["learned", "lexinvariant", "mixed", "hinted"]
 
 ROTARY_BASE = 10_000.0
 #: Queries of one block of `_attend_in_blocks`.
 QUERY_BLOCK = 128
+#: Weights that are of single symbols; a lexinvariant model has none of them.
+TABLES = {"table", "hints"}
+#: By how much a matching head prefers places of the same symbol at first.
+BONUS = 5.0
 #: How much a copying head adds to the stream at first, for a stream of unit mean square.
 COPY = 0.5
 
@@ -59,9 +67,16 @@ class Config:
             the same symbol earlier, which is the in-context bigram, in one layer.
         shifted_values: so many other heads use the value of the position before: they look for
             what stood before, or was expected at, earlier places of the same symbol.
+        matching: so many of the unshifted heads, and all shifted ones, begin by attending to places
+            of the same symbol: what a head adds to the scores of those places is learned. Symbols
+            are only compared, so that what they are called still changes nothing. 0 has none.
+        pointer: the width of the keys by which the output points at the newest place of each symbol
+            in the text (Vinyals et al. 2015, arXiv 1506.03134): what was found out there about the
+            symbol says whether it comes next. Without it the output must find the symbol's random
+            vector, which is a long way to learn. 0 has none.
         rotary: the share of each head that is rotated by position (Su et al. 2021); the rest
             matches symbols at any distance alike.
-        random_share: p, the probability of a fresh vector, of a mixed model.
+        random_share: p, the probability that a symbol is not known, of a mixed or hinted model.
 
     Raises:
         InputError: the numbers do not fit together.
@@ -76,6 +91,8 @@ class Config:
     vector_width: int = 64
     shifted_keys: int = 0
     shifted_values: int = 0
+    matching: int = 0
+    pointer: int = 0
     rotary: float = 0.5
     random_share: float = 0.5
 
@@ -104,25 +121,33 @@ class Config:
                 f"{self.shifted_keys} + {self.shifted_values} shifted heads of {self.heads}: "
                 "give 0 or more of each, and no more than there are heads"
             )
+        plain = self.heads - self.shifted_keys - self.shifted_values
+        if not 0 <= self.matching <= plain:
+            raise InputError(
+                f"{self.matching} matching heads of {plain} that do not shift: give 0 or more, and "
+                "no more than those"
+            )
+        if self.pointer < 0:
+            raise InputError(f"pointer is {self.pointer}: give the width of its keys, or 0")
         if not (0 <= self.rotary <= 1 and 0 <= self.random_share <= 1):
             raise InputError("rotary and random_share are shares: give numbers from 0 to 1")
 
     @property
     def share(self) -> float:
-        """p, the probability of a fresh vector, that the embedding means."""
+        """p, the probability that a symbol is not known, that the embedding means."""
         return {"learned": 0.0, "lexinvariant": 1.0}.get(self.embedding, self.random_share)
 
 
 PRESETS: dict[str, Config] = {
     # Seconds on a CPU: for tests.
     "tiny": Config(layers=2, heads=4, width=32, hidden=64, context=64, vector_width=8,
-                   shifted_keys=1, shifted_values=1),
+                   shifted_keys=1, shifted_values=1, matching=1, pointer=8),
     # Hours on a CPU.
     "small": Config(layers=6, heads=4, width=128, hidden=512, context=512, vector_width=32,
-                    shifted_keys=1, shifted_values=1),
+                    shifted_keys=1, shifted_values=1, matching=1, pointer=32),
     # About 25 million parameters: half an hour on an H100.
     "base": Config(layers=8, heads=8, width=512, hidden=2048, context=512, vector_width=64,
-                   shifted_keys=2, shifted_values=2),
+                   shifted_keys=2, shifted_values=2, matching=2, pointer=64),
     # The paper's, section 4: about 150 million parameters, and nothing that it does not have.
     "paper": Config(layers=12, heads=8, width=1024, hidden=4096, context=512, vector_width=1024),
 }  # fmt: skip
@@ -144,14 +169,29 @@ class Cache:
     """What an attention layer remembers of the positions it has seen, for sampling.
 
     Attributes:
-        keys: [B, H, m, D], shifted where the head shifts.
-        values: [B, H, m, D], likewise.
+        keys: [B, H, m, D], shifted where the head shifts; with its mark, D + V wide.
+        values: [B, H, m, D], likewise shifted.
         last: the newest position's key and value as they were before the shift, [B, H, 1, D] each.
     """
 
     keys: Tensor
     values: Tensor
     last: tuple[Tensor, Tensor]
+
+
+@dataclass
+class Memory:
+    """What the model remembers of the text it has read, for sampling.
+
+    Attributes:
+        tokens: [B, n] the text.
+        caches: of the attention layers.
+        pointer_keys: [B, n + 1, pointer], of every position; None without a pointer.
+    """
+
+    tokens: Tensor
+    caches: list[Cache]
+    pointer_keys: Tensor | None
 
 
 class Rotary(nn.Module):
@@ -192,11 +232,23 @@ class Attention(nn.Module):
         self.output = nn.Linear(config.width, config.width, bias=False)
         # Queries and keys have unit mean square, so this alone sets how sharp a head can be.
         self.log_sharpness = nn.Parameter(torch.full((config.heads, 1, 1), math.log(4.0)))
+        if config.matching:
+            bonus = torch.full((config.heads, 1, 1), BONUS)
+            bonus[config.shifted_keys + config.matching : config.heads - config.shifted_values] = 0
+            self.bonus = nn.Parameter(bonus)
 
     def forward(
-        self, x: Tensor, rotary: Rotary, position: int = 0, cache: Cache | None = None
+        self,
+        x: Tensor,
+        marks: Tensor,
+        rotary: Rotary,
+        position: int = 0,
+        cache: Cache | None = None,
     ) -> tuple[Tensor, Cache]:
-        """Attend from x [B, n, width], which begins at `position`, to it and to what is cached."""
+        """Attend from x [B, n, width], which begins at `position`, to it and to what is cached.
+
+        `marks` [B, n, V] are those of `mark_symbols`.
+        """
         B, n, width = x.shape
         heads = (B, n, self.config.heads, width // self.config.heads)
         query, key, value = (
@@ -205,6 +257,11 @@ class Attention(nn.Module):
         sharpness = self.log_sharpness.exp() / math.sqrt(query.shape[-1])
         query = rotary(_normalise(query) * sharpness.to(query.dtype), position)
         key = rotary(_normalise(key), position)
+        if self.config.matching:
+            # Their product adds the bonus where the symbols are the same.
+            marks = marks.to(key.dtype)[:, None].expand(-1, self.config.heads, -1, -1)
+            query = torch.cat([query, marks * self.bonus.to(query.dtype)], dim=-1)
+            key = torch.cat([key, marks], dim=-1)
         keys, values = self._shift(key, value, cache)
         if cache is not None:
             keys = torch.cat([cache.keys, keys], dim=2)
@@ -258,9 +315,14 @@ class Block(nn.Module):
         self.mlp = MLP(config)
 
     def forward(
-        self, x: Tensor, rotary: Rotary, position: int = 0, cache: Cache | None = None
+        self,
+        x: Tensor,
+        marks: Tensor,
+        rotary: Rotary,
+        position: int = 0,
+        cache: Cache | None = None,
     ) -> tuple[Tensor, Cache]:
-        attended, cache = self.attention(_normalise(x), rotary, position, cache)
+        attended, cache = self.attention(_normalise(x), marks, rotary, position, cache)
         x = x + attended
         return x + self.mlp(_normalise(x)), cache
 
@@ -278,8 +340,10 @@ class Transformer(SymbolModel):
         self.alphabet = alphabet
         #: Where trained weights come from: data, tokens, seed and the like.
         self.provenance: dict[str, Any] = {}
-        if config.embedding != "lexinvariant":
+        if config.embedding in ("learned", "mixed"):
             self.table = nn.Parameter(torch.empty(alphabet.size, config.vector_width))
+        if config.embedding == "hinted":
+            self.hints = nn.Parameter(torch.empty(alphabet.size, config.width))
         self.start = nn.Parameter(torch.empty(config.width))
         self.read: nn.Module = nn.Identity()
         self.write: nn.Module = nn.Identity()
@@ -289,6 +353,10 @@ class Transformer(SymbolModel):
         self.rotary = Rotary(config.width // config.heads, config.rotary, config.context + 1)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.log_scale = nn.Parameter(torch.zeros(()))
+        if config.pointer:
+            self.pointer_query = nn.Linear(config.width, config.pointer, bias=False)
+            self.pointer_key = nn.Linear(config.width, config.pointer, bias=False)
+            self.log_pointer_scale = nn.Parameter(torch.zeros(()))
         self.initialise()
 
     def initialise(self, generator: torch.Generator | None = None) -> None:
@@ -300,7 +368,7 @@ class Transformer(SymbolModel):
         weights, that map between two subspaces takes long, for it must hold in every direction.
         """
         for name, weight in self.named_parameters():
-            if weight.ndim == 2 and name != "table":
+            if weight.ndim == 2 and name not in TABLES:
                 nn.init.normal_(weight, std=weight.shape[1] ** -0.5, generator=generator)
         for block in self.blocks:
             assert isinstance(block, Block)
@@ -310,8 +378,8 @@ class Transformer(SymbolModel):
         if 2 * self.config.vector_width <= self.config.width:
             self._initialise_copies(generator)
         nn.init.normal_(self.start, generator=generator)
-        if self.config.embedding != "lexinvariant":
-            nn.init.normal_(self.table, generator=generator)
+        for name in TABLES & self.state_dict().keys():
+            nn.init.normal_(self.get_parameter(name), generator=generator)
 
     @torch.no_grad()
     def _initialise_copies(self, generator: torch.Generator | None) -> None:
@@ -355,21 +423,24 @@ class Transformer(SymbolModel):
     ) -> Tensor:
         """Vectors for the symbols of `batch` sequences, [B, V, E].
 
+        A hinted model's have one more entry: 1 for a symbol that is known, 0 for one that is not.
+
         Args:
             batch: B.
             generator: of the model's device; None takes torch's own.
-            share: p, the probability that a symbol's vector is fresh, one number or [B]; None is
-                what the embedding says: 0 for learned, 1 for lexinvariant, `random_share` for
-                mixed.
+            share: p, the probability that a symbol is not known, one number or [B]; None is what
+                the embedding says: 0 for learned, 1 for lexinvariant, `random_share` for mixed and
+                hinted.
 
         Raises:
-            InputError: a share below 1 is asked of a lexinvariant model, which has no table.
+            InputError: a share below 1 is asked of a lexinvariant model, which knows no symbol.
         """
         config = self.config
         if share is None:
             share = config.share
         shape = (batch, self.alphabet.size, config.vector_width)
-        if not isinstance(share, Tensor) and share == 0 and config.embedding != "lexinvariant":
+        table_alone = not isinstance(share, Tensor) and share == 0
+        if table_alone and config.embedding in ("learned", "mixed"):
             return self.table.expand(shape)
         fresh = torch.randn(shape, generator=generator, device=self.device)
         if config.embedding == "lexinvariant":
@@ -378,21 +449,26 @@ class Transformer(SymbolModel):
             raise InputError("a lexinvariant model has no learned vectors: its share is 1")
         p = torch.as_tensor(share, device=self.device).reshape(-1, 1)
         is_fresh = torch.rand(shape[:2], generator=generator, device=self.device) < p
+        if config.embedding == "hinted":
+            return torch.cat([fresh, (~is_fresh)[..., None].to(fresh.dtype)], dim=-1)
         return torch.where(is_fresh[..., None], fresh, self.table)
 
     def lexinvariant(self) -> Transformer:
-        """The same weights without the table: a mixed model that is used at p = 1 only."""
+        """The same weights without those of single symbols: a model that is used at p = 1 only."""
         model = Transformer(replace(self.config, embedding="lexinvariant"), self.alphabet)
-        model.load_state_dict({k: v for k, v in self.state_dict().items() if k != "table"})
+        model.load_state_dict({k: v for k, v in self.state_dict().items() if k not in TABLES})
         return model.to(self.device)
 
     # --- the forward pass -----------------------------------------------------------------------
 
-    def _outputs(self, tokens: Tensor, vectors: Tensor) -> Tensor:
-        x = self._embed(tokens, vectors)
+    def _outputs(self, tokens: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor | None]:
+        x, marks = self._embed(tokens, vectors), self._mark(tokens)
         for block in self.blocks:
-            x, _ = block(x, self.rotary)
-        return self._write(x)
+            x, _ = block(x, marks, self.rotary)
+        x = _normalise(x)
+        if not self.config.pointer:
+            return self.write(x), None
+        return self.write(x), self._point(self.pointer_query(x), self.pointer_key(x), tokens)
 
     def hidden_states(self, tokens: Tensor, vectors: Tensor) -> Tensor:
         """The residual stream before the first block and after each: [layers + 1, B, n + 1, width].
@@ -402,32 +478,93 @@ class Transformer(SymbolModel):
         Raises:
             InputError: the sequence is longer than the context.
         """
-        states = [self._embed(tokens, vectors)]
+        states, marks = [self._embed(tokens, vectors)], self._mark(tokens)
         for block in self.blocks:
-            states.append(block(states[-1], self.rotary)[0])
+            states.append(block(states[-1], marks, self.rotary)[0])
         return torch.stack(states)
 
     def _embed(self, tokens: Tensor, vectors: Tensor, position: int = 0) -> Tensor:
         """The stream that enters the first block, from `position` on; the start vector is at 0."""
-        x: Tensor = self.read(self._look_up(tokens, vectors, position))
+        vector = self._look_up(tokens, vectors, position)
+        x: Tensor = self.read(vector[..., : self.config.vector_width])
+        if self.config.embedding == "hinted":
+            x = _normalise(x) + vector[..., -1:] * self.hints[tokens.long()]
         if position == 0:
             x = torch.cat([self.start.to(x.dtype).expand(len(x), 1, -1), x], dim=1)
         # In float32, whatever the blocks compute in: small additions must not be lost.
         return _normalise(x.float())
 
-    def _write(self, x: Tensor) -> Tensor:
-        y: Tensor = self.write(_normalise(x))
-        return y
+    def _logits(self, outputs: Tensor, vectors: Tensor, added: Tensor | None) -> Tensor:
+        # Hints are for reading.
+        return super()._logits(outputs, vectors[..., : self.config.vector_width], added)
+
+    def _mark(self, tokens: Tensor) -> Tensor:
+        """The marks of the positions; none are drawn up where no head matches."""
+        if not self.config.matching:
+            return torch.empty(0, device=tokens.device)
+        return mark_symbols(tokens, self.alphabet.size)
+
+    def _point(self, query: Tensor, keys: Tensor, tokens: Tensor) -> Tensor:
+        """What the pointer adds to the logits of the last m positions, [B, m, V].
+
+        A symbol that was not seen yet has the key of the start vector.
+
+        Args:
+            query: [B, m, pointer].
+            keys: [B, n + 1, pointer], of all positions.
+            tokens: [B, n].
+        """
+        scale = self.log_pointer_scale.exp() / math.sqrt(self.config.pointer)
+        newest = last_places(tokens, self.alphabet.size)[:, -query.shape[1] :]
+        return (query @ keys.mT * scale).gather(2, newest)
 
     def _read_on(
-        self, tokens: Tensor, vectors: Tensor, memory: list[Cache] | None
-    ) -> tuple[Tensor, list[Cache]]:
-        position = 0 if memory is None else memory[0].keys.shape[2]
-        x, caches = self._embed(tokens, vectors, position), []
+        self, tokens: Tensor, vectors: Tensor, memory: Memory | None
+    ) -> tuple[Tensor, Memory]:
+        position = 0 if memory is None else memory.tokens.shape[1] + 1
+        text = tokens if memory is None else torch.cat([memory.tokens, tokens], dim=1)
+        x, marks = self._embed(tokens, vectors, position), self._mark(text)[:, position:]
+        caches = []
         for i, block in enumerate(self.blocks):
-            x, cache = block(x, self.rotary, position, None if memory is None else memory[i])
+            cache = None if memory is None else memory.caches[i]
+            x, cache = block(x, marks, self.rotary, position, cache)
             caches.append(cache)
-        return self._logits(self._write(x[:, -1:]), vectors)[:, 0], caches
+        x, pointed, keys = _normalise(x), None, None
+        if self.config.pointer:
+            keys = self.pointer_key(x)
+            if memory is not None:
+                keys = torch.cat([memory.pointer_keys, keys], dim=1)
+            pointed = self._point(self.pointer_query(x[:, -1:]), keys, text)
+        logits = self._logits(self.write(x[:, -1:]), vectors, pointed)[:, 0]
+        return logits, Memory(text, caches, keys)
+
+
+def mark_symbols(tokens: Tensor, size: int) -> Tensor:
+    """Which of `size` symbols each position holds, one-hot: [B, n] ids -> [B, n + 1, size] bool.
+
+    Position 0, the start vector's, holds none. Symbols are numbered as they first appear in the
+    text and not by their ids, so that not even the order of sums depends on what they are called.
+    """
+    held = _holds(tokens, size)
+    places = torch.arange(held.shape[1], device=tokens.device)[:, None]
+    first = torch.where(held, places, len(places)).amin(dim=1)
+    numbers = (first[:, None, :] < first[:, :, None]).sum(dim=2)
+    return _holds(numbers.gather(1, tokens.long()), size)
+
+
+def last_places(tokens: Tensor, size: int) -> Tensor:
+    """The newest position, up to each one, that holds each symbol: [B, n] ids -> [B, n + 1, size].
+
+    0, the start vector's, where there is none.
+    """
+    places = torch.arange(tokens.shape[1] + 1, device=tokens.device)[:, None]
+    return (_holds(tokens, size) * places).cummax(dim=1).values
+
+
+def _holds(tokens: Tensor, size: int) -> Tensor:
+    """Whether each position, the start vector's first, holds each symbol: [B, n + 1, size]."""
+    tokens = F.pad(tokens.long(), (1, 0), value=-1)
+    return tokens[:, :, None] == torch.arange(size, device=tokens.device)
 
 
 def _normalise(x: Tensor) -> Tensor:

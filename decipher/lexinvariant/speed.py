@@ -6,7 +6,7 @@ import time
 
 import torch
 
-from decipher.lexinvariant.model import Transformer
+from decipher.lexinvariant.model import TABLES, Transformer
 
 #: Dense bfloat16 FLOP/s by the makers' data sheets; other devices are measured.
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "4090": 165e12}
@@ -19,11 +19,12 @@ def flops_per_symbol(model: Transformer, length: int) -> float:
     weights that are multiplied with every symbol, and T here the average number of positions that a
     causal head attends to, half of the window.
     """
-    weights = sum(p.numel() for name, p in model.named_parameters() if p.ndim == 2)
-    if model.config.embedding != "lexinvariant":
-        weights -= model.table.numel()
-    logits = model.alphabet.size * model.config.vector_width
-    attention = 2 * model.config.layers * model.config.width * length / 2
+    config, V = model.config, model.alphabet.size
+    matrices = (p for name, p in model.named_parameters() if p.ndim == 2 and name not in TABLES)
+    weights = sum(p.numel() for p in matrices)
+    logits = V * config.vector_width + config.pointer * length / 2
+    marks = config.heads * V if config.matching else 0
+    attention = config.layers * (2 * config.width + marks) * length / 2
     return 6 * (weights + logits + attention)
 
 

@@ -50,8 +50,10 @@ class SymbolModel(nn.Module, ABC):
         """
 
     @abstractmethod
-    def _outputs(self, tokens: Tensor, vectors: Tensor) -> Tensor:
+    def _outputs(self, tokens: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor | None]:
         """What is held against the vectors at every position, [B, n + 1, E].
+
+        Beside it what is added to the logits, [B, n + 1, V], or None.
 
         Raises:
             InputError: the sequence is longer than the context.
@@ -96,10 +98,11 @@ class SymbolModel(nn.Module, ABC):
         places = tokens.long()[:, :, None].expand(-1, -1, vectors.shape[-1])
         return vectors.gather(1, places)
 
-    def _logits(self, outputs: Tensor, vectors: Tensor) -> Tensor:
+    def _logits(self, outputs: Tensor, vectors: Tensor, added: Tensor | None) -> Tensor:
         """Scaled inner products, [B, n, V], of outputs [B, n, E] in their precision."""
         scale = self.log_scale.exp() / math.sqrt(vectors.shape[-1])
-        return (outputs @ vectors.to(outputs.dtype).transpose(1, 2)) * scale
+        logits = (outputs @ vectors.to(outputs.dtype).transpose(1, 2)) * scale
+        return logits if added is None else logits + added
 
     def forward(self, tokens: Tensor, vectors: Tensor) -> Tensor:
         """The logits of every next symbol.
@@ -115,7 +118,8 @@ class SymbolModel(nn.Module, ABC):
         Raises:
             InputError: the sequence is longer than the context.
         """
-        return self._logits(self._outputs(tokens, vectors), vectors)
+        outputs, added = self._outputs(tokens, vectors)
+        return self._logits(outputs, vectors, added)
 
     def training_loss(self, tokens: Tensor, vectors: Tensor) -> Tensor:
         """The loss at every position, nats, [B, n]."""
@@ -144,7 +148,8 @@ class SymbolModel(nn.Module, ABC):
         # Matrix products round a column by where it stands, and sums by the order of their terms.
         # What float64 leaves of that rounds to the same float32, so that relabelling the symbols
         # changes no bit.
-        logits = self._logits(self._outputs(tokens, vectors).double(), vectors)
+        outputs, added = self._outputs(tokens, vectors)
+        logits = self._logits(outputs.double(), vectors, added)
         return logits.log_softmax(dim=-1).float()
 
     def loss_by_position(

@@ -35,7 +35,7 @@ from ciphers.corpora import Corpus
 from ciphers.errors import InputError
 from decipher.lexinvariant.checkpoint import load_tensors, save, save_tensors
 from decipher.lexinvariant.journal import LOG, VALIDATION, Journal, Meter, Row
-from decipher.lexinvariant.model import Config, Transformer
+from decipher.lexinvariant.model import TABLES, Config, Transformer
 from decipher.lexinvariant.recipe import COLD, Recipe
 from decipher.lexinvariant.speed import flops_per_symbol, peak_flops
 from decipher.lexinvariant.text import Text
@@ -169,10 +169,10 @@ class Trainer:
         self.journal = Journal(self.folder, self.rank.writes)
 
     def _make_model(self) -> Transformer:
-        """The model as it is while it learns: with a table, where a curriculum needs one."""
+        """The model as it is while it learns: with hints, where a curriculum gives them."""
         config = self.config
         if config.embedding == "lexinvariant" and self.recipe.curriculum != COLD:
-            config = replace(config, embedding="mixed")
+            config = replace(config, embedding="hinted")
         model = Transformer(config, self.alphabet)
         # On the CPU whatever the device, so that a seed means the same weights everywhere.
         model.initialise(torch.Generator().manual_seed(self.recipe.seed))
@@ -182,10 +182,9 @@ class Trainer:
 
     def _begin_with(self, initial: Transformer, model: Transformer) -> None:
         own, known = model.state_dict(), initial.state_dict()
-        # The table alone may be new or useless: it belongs to the embedding, all else to the sizes.
-        weights = {name: weight for name, weight in known.items() if name != "table"}
-        if "table" in own:
-            weights["table"] = known.get("table", own["table"])
+        # These alone may be new or useless: they belong to the embedding, all else to the sizes.
+        weights = {name: weight for name, weight in known.items() if name not in TABLES}
+        weights |= {name: known.get(name, own[name]) for name in TABLES & own.keys()}
         try:
             model.load_state_dict(weights)
         except RuntimeError as error:
