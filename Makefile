@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 NOVELS ?= ../shared/corpora/novels
 export NLTK_DATA ?= $(wildcard $(abspath ../shared/nltk_data))
 
-.PHONY: help setup accuracy bayes perplexity test lint format tables models bench clean
+.PHONY: help setup accuracy bayes perplexity convergence reasoning probes test lint format tables models bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,16 @@ bayes: $(READY) ## the exact Bayesian reference: accuracy, regret, calibration, 
 perplexity: $(READY) ## loss, perplexity gap and regret against context, from the shipped weights; results/perplexity/
 	$(BIN)/python -m analysis.perplexity --out results/perplexity
 
+convergence: $(READY) ## how fast the Bayes mixture becomes the model that it mixes, with the exact bound; results/convergence/
+	$(BIN)/python -m analysis.convergence --out results/convergence
+
+reasoning: $(READY) ## in-context reasoning, LookUp and Permutation, from the shipped weights; results/reasoning/
+	$(BIN)/python -m analysis.reasoning --out results/reasoning
+
+probes: $(READY) ## what hidden states tell of the key, and how Bayesian the predictions are, from the shipped weights; results/probes/, results/implicit/
+	$(BIN)/python -m analysis.probing --out results/probes
+	$(BIN)/python -m analysis.implicit --out results/implicit
+
 test: $(READY) ## run all tests
 	$(BIN)/python -m pytest
 
@@ -47,9 +57,9 @@ tables: $(READY) ## estimate the shipped n-gram tables anew from the novels and 
 	$(BIN)/decipher fit $(NOVELS) brown --alphabet letters --order 5 --out decipher/data/letters.npz
 	$(BIN)/decipher fit $(NOVELS) brown --alphabet letters-space --order 5 --out decipher/data/letters-space.npz
 
-models: $(READY) ## train the shipped transformers anew from the novels and Brown (an hour and more)
-	$(BIN)/decipher train --preset small --embedding lexinvariant --corpus $(NOVELS) brown --threads 1 --symbols 6000000 --out runs/letters-space-lexinvariant --publish decipher/data/letters-space-lexinvariant.safetensors
-	$(BIN)/decipher train --preset small --embedding learned --corpus $(NOVELS) brown --threads 1 --symbols 6000000 --out runs/letters-space-standard --publish decipher/data/letters-space-standard.safetensors
+models: $(READY) ## train the shipped transformers anew from the novels and Brown (two hours and more)
+	$(BIN)/decipher train --preset small --embedding lexinvariant --corpus $(NOVELS) brown --threads 1 --out runs/letters-space-lexinvariant --publish decipher/data/letters-space-lexinvariant.safetensors
+	$(BIN)/decipher train --preset small --embedding learned --corpus $(NOVELS) brown --threads 1 --out runs/letters-space-standard --publish decipher/data/letters-space-standard.safetensors
 
 bench: $(READY) ## compare with peers, with the truth and with the machine's floor (hours); results/benchmarks/
 	$(PYTHON) -m venv .venv-bench
@@ -66,6 +76,7 @@ bench: $(READY) ## compare with peers, with the truth and with the machine's flo
 	$(BIN)/python benchmarks/homophonic.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/recipes.py
+	$(BIN)/python benchmarks/probing.py
 
 clean: ## remove .venv and results
 	rm -rf $(VENV) .venv-bench results  # not runs: trainings take hours

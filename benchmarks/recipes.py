@@ -3,9 +3,9 @@
 Every run trains the `small` preset with the recipe named in its row and is measured on held-out
 text. A row's figures are bits a symbol over the last band of positions of the model's context:
 
-    known       every vector learned (p = 0): how well it knows the language
-    half        every symbol's vector fresh with probability 1/2: how well it infers some symbols
-    fresh       all vectors fresh (p = 1): the lexinvariant loss
+    known       every symbol known (p = 0): how well it knows the language
+    half        every symbol unknown with probability 1/2: how well it infers some symbols
+    fresh       none known (p = 1): the lexinvariant loss
     seconds     of training
 
 Runs are kept in a folder beside the table and go on where they were stopped.
@@ -27,7 +27,7 @@ from tqdm import tqdm
 from ciphers.alphabet import LETTERS_SPACE
 from decipher.commands import at_least, run
 from decipher.lexinvariant.model import PRESETS
-from decipher.lexinvariant.recipe import COLD, RECIPES
+from decipher.lexinvariant.recipe import COLD, RECIPES, Curriculum
 from decipher.lexinvariant.train import Habits, Trainer
 
 COLUMNS = {
@@ -39,10 +39,20 @@ COLUMNS = {
     "seconds": ".0f",
 }
 
+DEFAULT = RECIPES["small"].curriculum
 #: name -> (changes of the recipe, changes of the sizes)
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "default": ({}, {}),
     "cold": ({"curriculum": COLD}, {}),
+    "known by vectors": ({"curriculum": replace(DEFAULT, known="vectors")}, {}),
+    "slow curriculum": ({"curriculum": Curriculum(0.05, 0.5, 0.85)}, {}),
+    "no pointer": ({}, {"pointer": 0}),
+    "no matching heads": ({}, {"matching": 0}),
+    "no pointer, no matching": ({}, {"pointer": 0, "matching": 0}),
+    "known by vectors, neither": (
+        {"curriculum": replace(DEFAULT, known="vectors")},
+        {"pointer": 0, "matching": 0},
+    ),
     "no shifted heads": ({}, {"shifted_keys": 0, "shifted_values": 0}),
     "shifted keys alone": ({}, {"shifted_keys": 2, "shifted_values": 0}),
     "shifted values alone": ({}, {"shifted_keys": 0, "shifted_values": 2}),
@@ -52,9 +62,9 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "adamw": ({"optimiser": "adamw"}, {}),
     "half the batch": ({"batch": 512}, {}),
     "four times the batch": ({"batch": 4096}, {}),
-    "half the rate": ({"learning_rate": 2.5e-3, "adamw_rate": 1.5e-3}, {}),
-    "twice the rate": ({"learning_rate": 1e-2, "adamw_rate": 6e-3}, {}),
-    "10 layers of width 96": ({}, {"layers": 10, "width": 96, "hidden": 384}),
+    "half the rate": ({"learning_rate": 4e-3, "adamw_rate": 2e-3}, {}),
+    "twice the rate": ({"learning_rate": 1.6e-2, "adamw_rate": 8e-3}, {}),
+    "8 layers of width 112": ({}, {"layers": 8, "width": 112, "hidden": 448}),
 }
 
 

@@ -45,8 +45,7 @@ def make_decipherer(
     Raises:
         InputError: there is no such method, it has no such setting, or `known` contradicts itself.
     """
-    if name not in METHODS:
-        raise InputError(f"there is no decipherer {name!r}: choose one of {', '.join(METHODS)}")
+    check_methods([name])
     module, kind = METHODS[name]
     method = getattr(import_module(module), kind)
     given = {"model": model, "rng": rng, "known": known}
@@ -55,6 +54,18 @@ def make_decipherer(
     settings = {field.name for field in fields(method)}
     taken = {name: value for name, value in given.items() if name in settings}
     return cast(Decipherer, method(**taken, **options))
+
+
+def check_methods(names: Iterable[str], others: Iterable[str] = ()) -> None:
+    """Check that each of `names` is a method, or one of the `others` that the caller knows.
+
+    Raises:
+        InputError: one is not.
+    """
+    choices = [*METHODS, *others]
+    for name in names:
+        if name not in choices:
+            raise InputError(f"there is no decipherer {name!r}: choose one of {', '.join(choices)}")
 
 
 def check_options(

@@ -12,7 +12,7 @@ from decipher.commands import Parser, at_least
 
 if TYPE_CHECKING:
     from decipher.lexinvariant.model import Config, Transformer
-    from decipher.lexinvariant.recipe import Recipe
+    from decipher.lexinvariant.recipe import Curriculum, Recipe
 
 #: As in model.PRESETS, which would need torch to be looked at; a test holds them together.
 PRESETS = ("tiny", "small", "base", "paper")
@@ -94,6 +94,12 @@ def add_train(commands: argparse._SubParsersAction[Parser]) -> None:
         metavar="SHARE:N",
         help="windows have N symbols from that share of the training on, such as 0:128 0.6:256",
     )
+    add(
+        "--one-pass",
+        type=float,
+        metavar="SHARE",
+        help="until that share of the training the text goes through the blocks once",
+    )
     add("--optimiser", choices=("muon", "adamw"))
     add("--learning-rate", type=float, metavar="X", help="of Muon")
     add("--adamw-rate", type=float, metavar="X", help="of AdamW")
@@ -106,10 +112,16 @@ def add_train(commands: argparse._SubParsersAction[Parser]) -> None:
         nargs=3,
         type=float,
         metavar=("HOLD", "FULL", "ALONE"),
-        help="shares of the training: until HOLD all vectors are learned, from FULL on a sequence "
-        "may have any share of fresh ones, from ALONE on all are fresh",
+        help="shares of the training: until HOLD all symbols are known, from FULL on a sequence "
+        "may have any share of unknown ones, from ALONE on all are unknown",
     )
-    add("--cold", action="store_true", help="no curriculum: all vectors fresh from the start")
+    add(
+        "--known",
+        choices=("hints", "vectors"),
+        help="how the curriculum tells a symbol: by a mark beside its fresh vector, or by a "
+        "learned vector",
+    )
+    add("--cold", action="store_true", help="no curriculum: no symbol is known from the start")
     add("--random-share", type=float, metavar="P", help="of fresh vectors, for --embedding mixed")
     add("--precision", choices=("float32", "bfloat16"))
     add(
@@ -178,7 +190,7 @@ def _train(arguments: argparse.Namespace) -> None:
 def _plan(arguments: argparse.Namespace) -> tuple[Config, Recipe]:
     """The sizes and the recipe: the preset's, with what the command says instead."""
     from decipher.lexinvariant.model import preset
-    from decipher.lexinvariant.recipe import COLD, RECIPES, Curriculum
+    from decipher.lexinvariant.recipe import RECIPES
 
     config = preset(arguments.preset, arguments.embedding)
     if arguments.random_share is not None:
@@ -189,6 +201,7 @@ def _plan(arguments: argparse.Namespace) -> tuple[Config, Recipe]:
     names = (
         "symbols",
         "batch",
+        "one_pass",
         "optimiser",
         "learning_rate",
         "adamw_rate",
@@ -204,13 +217,26 @@ def _plan(arguments: argparse.Namespace) -> tuple[Config, Recipe]:
     changes = {name: value for name, value in given.items() if value is not None}
     if arguments.lengths is not None:
         changes["lengths"] = tuple(arguments.lengths)
-    if arguments.cold and arguments.curriculum is not None:
-        raise InputError("--cold is the curriculum 0 0 0: give one of --cold and --curriculum")
+    return config, replace(recipe, curriculum=_curriculum(arguments, recipe), **changes)
+
+
+def _curriculum(arguments: argparse.Namespace, recipe: Recipe) -> Curriculum:
+    from decipher.lexinvariant.recipe import COLD
+
+    curriculum = recipe.curriculum
+    given = [name for name in ("curriculum", "known", "cold") if getattr(arguments, name)]
+    if given and arguments.embedding != "lexinvariant":
+        raise InputError(
+            f"--{given[0]} is for --embedding lexinvariant, which alone has a curriculum: drop it"
+        )
+    if arguments.cold and len(given) > 1:
+        raise InputError(f"--cold is the curriculum 0 0 0: give one of --cold and --{given[0]}")
     if arguments.cold:
-        changes["curriculum"] = COLD
+        return COLD
     if arguments.curriculum is not None:
-        changes["curriculum"] = Curriculum(*arguments.curriculum)
-    return config, replace(recipe, **changes)
+        hold, full, alone = arguments.curriculum
+        curriculum = replace(curriculum, hold=hold, full=full, alone=alone)
+    return replace(curriculum, known=arguments.known) if arguments.known else curriculum
 
 
 def _report(model: Transformer, path: Path) -> None:

@@ -55,6 +55,9 @@ class Config:
     Attributes:
         embedding: where the symbol vectors come from.
         layers: the number of blocks.
+        passes: how often the text goes through all the blocks (Dehghani et al. 2019, arXiv
+            1807.03819). What one pass found out is added to the vectors that the next one reads,
+            so that what the blocks do with known symbols they can do with guessed ones.
         heads: heads in a block; they share `width` evenly.
         width: of the residual stream.
         hidden: width of the MLP.
@@ -84,6 +87,7 @@ class Config:
 
     embedding: Embedding = "lexinvariant"
     layers: int = 6
+    passes: int = 1
     heads: int = 6
     width: int = 192
     hidden: int = 768
@@ -97,7 +101,7 @@ class Config:
     random_share: float = 0.5
 
     def __post_init__(self) -> None:
-        sizes = ("layers", "heads", "width", "hidden", "context", "vector_width")
+        sizes = ("layers", "passes", "heads", "width", "hidden", "context", "vector_width")
         for name in sizes:
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}: give at least 1")
@@ -133,6 +137,11 @@ class Config:
             raise InputError("rotary and random_share are shares: give numbers from 0 to 1")
 
     @property
+    def depth(self) -> int:
+        """Blocks that a symbol goes through, in all passes."""
+        return self.layers * self.passes
+
+    @property
     def share(self) -> float:
         """p, the probability that a symbol is not known, that the embedding means."""
         return {"learned": 0.0, "lexinvariant": 1.0}.get(self.embedding, self.random_share)
@@ -143,11 +152,11 @@ PRESETS: dict[str, Config] = {
     "tiny": Config(layers=2, heads=4, width=32, hidden=64, context=64, vector_width=8,
                    shifted_keys=1, shifted_values=1, matching=1, pointer=8),
     # Hours on a CPU.
-    "small": Config(layers=6, heads=4, width=128, hidden=512, context=512, vector_width=32,
-                    shifted_keys=1, shifted_values=1, matching=1, pointer=32),
+    "small": Config(layers=6, passes=2, heads=4, width=128, hidden=512, context=512,
+                    vector_width=32, shifted_keys=1, shifted_values=1, matching=1, pointer=32),
     # About 25 million parameters: half an hour on an H100.
-    "base": Config(layers=8, heads=8, width=512, hidden=2048, context=512, vector_width=64,
-                   shifted_keys=2, shifted_values=2, matching=2, pointer=64),
+    "base": Config(layers=8, passes=2, heads=8, width=512, hidden=2048, context=512,
+                   vector_width=64, shifted_keys=2, shifted_values=2, matching=2, pointer=64),
     # The paper's, section 4: about 150 million parameters, and nothing that it does not have.
     "paper": Config(layers=12, heads=8, width=1024, hidden=4096, context=512, vector_width=1024),
 }  # fmt: skip
@@ -185,13 +194,13 @@ class Memory:
 
     Attributes:
         tokens: [B, n] the text.
-        caches: of the attention layers.
-        pointer_keys: [B, n + 1, pointer], of every position; None without a pointer.
+        caches: of the attention layers, in each pass.
+        pointer_keys: [B, n + 1, pointer], of every position.
     """
 
     tokens: Tensor
     caches: list[Cache]
-    pointer_keys: Tensor | None
+    pointer_keys: Tensor
 
 
 class Rotary(nn.Module):
@@ -352,6 +361,10 @@ class Transformer(SymbolModel):
             self.write = nn.Linear(config.width, config.vector_width, bias=False)
         self.rotary = Rotary(config.width // config.heads, config.rotary, config.context + 1)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        #: Passes that are made; fewer than `config.passes` early in a training.
+        self.passes = config.passes
+        if config.passes > 1:
+            self.again = nn.Linear(config.width, config.width, bias=False)
         self.log_scale = nn.Parameter(torch.zeros(()))
         if config.pointer:
             self.pointer_query = nn.Linear(config.width, config.pointer, bias=False)
@@ -360,7 +373,7 @@ class Transformer(SymbolModel):
         self.initialise()
 
     def initialise(self, generator: torch.Generator | None = None) -> None:
-        """Draw the weights: what a block adds is small at first, and an MLP adds nothing.
+        """Draw the weights: what a block adds is small at first; an MLP and a pass add nothing.
 
         Where symbol vectors are narrower than the stream, some heads begin as copies: what they
         carry is the symbol's vector, and where they put it is where `write` looks. To predict a
@@ -377,6 +390,8 @@ class Transformer(SymbolModel):
                 block.attention.output.weight /= math.sqrt(2 * self.config.layers)
         if 2 * self.config.vector_width <= self.config.width:
             self._initialise_copies(generator)
+        if self.config.passes > 1:
+            nn.init.zeros_(self.again.weight)
         nn.init.normal_(self.start, generator=generator)
         for name in TABLES & self.state_dict().keys():
             nn.init.normal_(self.get_parameter(name), generator=generator)
@@ -462,26 +477,41 @@ class Transformer(SymbolModel):
     # --- the forward pass -----------------------------------------------------------------------
 
     def _outputs(self, tokens: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor | None]:
-        x, marks = self._embed(tokens, vectors), self._mark(tokens)
-        for block in self.blocks:
-            x, _ = block(x, marks, self.rotary)
-        x = _normalise(x)
+        states, _ = self._pass_through(self._embed(tokens, vectors), self._mark(tokens))
+        x = _normalise(states[-1])
         if not self.config.pointer:
             return self.write(x), None
         return self.write(x), self._point(self.pointer_query(x), self.pointer_key(x), tokens)
 
     def hidden_states(self, tokens: Tensor, vectors: Tensor) -> Tensor:
-        """The residual stream before the first block and after each: [layers + 1, B, n + 1, width].
+        """The residual stream before the first block and after each: [depth + 1, B, n + 1, width].
 
-        Position 0 is the start vector's; position i + 1 is where tokens[:, i] was read.
+        Position 0 is the start vector's; position i + 1 is where tokens[:, i] was read. Each block
+        comes once for every pass.
 
         Raises:
             InputError: the sequence is longer than the context.
         """
-        states, marks = [self._embed(tokens, vectors)], self._mark(tokens)
-        for block in self.blocks:
-            states.append(block(states[-1], marks, self.rotary)[0])
-        return torch.stack(states)
+        x = self._embed(tokens, vectors)
+        states, _ = self._pass_through(x, self._mark(tokens))
+        return torch.stack([x, *states])
+
+    def _pass_through(
+        self, read: Tensor, marks: Tensor, position: int = 0, caches: list[Cache] | None = None
+    ) -> tuple[list[Tensor], list[Cache]]:
+        """The stream after each block of each pass, and what the attention layers remember."""
+        x = read
+        states: list[Tensor] = []
+        remembered: list[Cache] = []
+        for again in range(self.passes):
+            if again:
+                x = _normalise(read + self.again(_normalise(x)))
+            for block in self.blocks:
+                cache = None if caches is None else caches[len(states)]
+                x, cache = block(x, marks, self.rotary, position, cache)
+                states.append(x)
+                remembered.append(cache)
+        return states, remembered
 
     def _embed(self, tokens: Tensor, vectors: Tensor, position: int = 0) -> Tensor:
         """The stream that enters the first block, from `position` on; the start vector is at 0."""
@@ -499,9 +529,9 @@ class Transformer(SymbolModel):
         return super()._logits(outputs, vectors[..., : self.config.vector_width], added)
 
     def _mark(self, tokens: Tensor) -> Tensor:
-        """The marks of the positions; none are drawn up where no head matches."""
+        """The marks of the positions; of no symbols where no head matches."""
         if not self.config.matching:
-            return torch.empty(0, device=tokens.device)
+            return torch.empty((len(tokens), tokens.shape[1] + 1, 0), device=tokens.device)
         return mark_symbols(tokens, self.alphabet.size)
 
     def _point(self, query: Tensor, keys: Tensor, tokens: Tensor) -> Tensor:
@@ -523,17 +553,14 @@ class Transformer(SymbolModel):
     ) -> tuple[Tensor, Memory]:
         position = 0 if memory is None else memory.tokens.shape[1] + 1
         text = tokens if memory is None else torch.cat([memory.tokens, tokens], dim=1)
-        x, marks = self._embed(tokens, vectors, position), self._mark(text)[:, position:]
-        caches = []
-        for i, block in enumerate(self.blocks):
-            cache = None if memory is None else memory.caches[i]
-            x, cache = block(x, marks, self.rotary, position, cache)
-            caches.append(cache)
-        x, pointed, keys = _normalise(x), None, None
+        read, marks = self._embed(tokens, vectors, position), self._mark(text)[:, position:]
+        caches = None if memory is None else memory.caches
+        states, caches = self._pass_through(read, marks, position, caches)
+        x, pointed = _normalise(states[-1]), None
+        keys = self.pointer_key(x) if self.config.pointer else x[..., :0]
+        if memory is not None:
+            keys = torch.cat([memory.pointer_keys, keys], dim=1)
         if self.config.pointer:
-            keys = self.pointer_key(x)
-            if memory is not None:
-                keys = torch.cat([memory.pointer_keys, keys], dim=1)
             pointed = self._point(self.pointer_query(x[:, -1:]), keys, text)
         logits = self._logits(self.write(x[:, -1:]), vectors, pointed)[:, 0]
         return logits, Memory(text, caches, keys)

@@ -10,30 +10,39 @@ from ciphers.errors import InputError
 
 Optimiser = Literal["muon", "adamw"]
 Precision = Literal["float32", "bfloat16"]
+Known = Literal["hints", "vectors"]
 
 
 @dataclass(frozen=True)
 class Curriculum:
-    """Which symbols have a fresh vector while a lexinvariant model learns.
+    """Which symbols are known while a lexinvariant model learns.
 
-    In each sequence a symbol's vector is fresh with a probability p of the sequence's own, uniform
-    between two bounds that move from 0 to 1. So the language comes first, with learned vectors;
-    then a few symbols must be inferred among many that are known; in the end all of them.
+    In each sequence a symbol is unknown with a probability p of the sequence's own, uniform between
+    two bounds that move from 0 to 1. So the language comes first; then a few symbols must be
+    inferred among many that are known; in the end all of them.
 
     Attributes:
         hold: until this share of the training, p is 0.
         full: the upper bound grows evenly from `hold` to here, where it is 1.
         alone: the lower bound grows evenly from `full` to here; from here on p is 1.
+        known: how a known symbol is told: "hints" adds a learned mark to its fresh vector where it
+            is read (a hinted model), so that what it is has to be named by its fresh vector all the
+            same; "vectors" gives it a learned vector instead (a mixed model).
 
     Raises:
-        InputError: the shares are not in order between 0 and 1.
+        InputError: the shares are not in order between 0 and 1, or there is no such way to tell.
     """
 
-    hold: float = 0.05
-    full: float = 0.5
+    hold: float = 0.0
+    full: float = 0.17
     alone: float = 0.85
+    known: Known = "hints"
 
     def __post_init__(self) -> None:
+        if self.known not in get_args(Known):
+            raise InputError(
+                f"symbols cannot be known by {self.known!r}: choose {', '.join(get_args(Known))}"
+            )
         if not 0 <= self.hold <= self.full <= self.alone <= 1:
             raise InputError(
                 f"a curriculum of {self.hold:g}, {self.full:g}, {self.alone:g}: give three shares "
@@ -65,6 +74,8 @@ class Recipe:
         batch: symbols of one step.
         lengths: (share of the training, window length) pairs: from each share on windows have that
             length. Shares ascend from 0.
+        one_pass: until this share of the training the text goes through the blocks once, from then
+            on as often as the model says.
         optimiser: muon (Jordan et al. 2024; matrices of the blocks by Muon, all else by AdamW) or
             adamw for all.
         learning_rate: of Muon, at the height of the schedule; its updates have the size of AdamW's
@@ -74,8 +85,8 @@ class Recipe:
         cooldown: share of the training over which they fall evenly to 0 at the end.
         weight_decay: of the matrices.
         clip: the largest norm of the gradient; 0 does not clip.
-        curriculum: which symbols have fresh vectors while a lexinvariant model learns; other
-            embeddings keep their own share throughout.
+        curriculum: which symbols are known while a lexinvariant model learns; other embeddings
+            keep their own share throughout.
         precision: of the matrix products; weights and sums stay in float32.
         compile: let torch.compile fuse what it can.
         seed: settles the initial weights, the windows and the vectors.
@@ -84,14 +95,15 @@ class Recipe:
         InputError: a number is out of range.
     """
 
-    symbols: int = 20_000_000
+    symbols: int = 13_000_000
     batch: int = 1024
-    lengths: tuple[tuple[float, int], ...] = ((0.0, 128), (0.6, 256), (0.85, 512))
+    lengths: tuple[tuple[float, int], ...] = ((0.0, 128), (0.68, 256), (0.82, 512))
+    one_pass: float = 0.66
     optimiser: Optimiser = "muon"
-    learning_rate: float = 5e-3
-    adamw_rate: float = 3e-3
+    learning_rate: float = 8e-3
+    adamw_rate: float = 4e-3
     warmup: int = 100
-    cooldown: float = 0.25
+    cooldown: float = 0.3
     weight_decay: float = 0.0
     clip: float = 0.0
     curriculum: Curriculum = Curriculum()
@@ -128,6 +140,8 @@ class Recipe:
         if not (0 < self.learning_rate < math.inf and 0 < self.adamw_rate < math.inf):
             raise InputError("a learning rate is a number above 0: give another")
         numbers = (self.warmup, self.weight_decay, self.clip)
+        if not 0 <= self.one_pass <= 1:
+            raise InputError("one_pass is a share of the training: give a number from 0 to 1")
         if not (0 <= self.cooldown <= 1 and all(0 <= x < math.inf for x in numbers)):
             raise InputError(
                 "cooldown is a share from 0 to 1; warmup, weight decay and clip are 0 or more"
@@ -142,6 +156,10 @@ class Recipe:
         """The length of the windows of a step, counted from 0."""
         return [n for share, n in self.lengths if share <= step / self.steps][-1]
 
+    def passes(self, step: int, passes: int) -> int:
+        """How many of a model's `passes` a step makes, counted from 0."""
+        return passes if step >= self.one_pass * self.steps else 1
+
     def rate(self, step: int) -> float:
         """The share of the learning rates that a step uses, counted from 0."""
         warm = min(1.0, (step + 1) / max(self.warmup, 1))
@@ -151,7 +169,7 @@ class Recipe:
 
 RECIPES: dict[str, Recipe] = {
     "tiny": Recipe(symbols=20_480, batch=256, lengths=((0.0, 32), (0.5, 64)), warmup=10,
-                   precision="float32", compile=False),
+                   learning_rate=5e-3, adamw_rate=3e-3, precision="float32", compile=False),
     "small": Recipe(),
     "base": Recipe(symbols=1_000_000_000, batch=131_072, lengths=((0.0, 256), (0.6, 512)),
                    learning_rate=5e-3, adamw_rate=2e-3, warmup=200),

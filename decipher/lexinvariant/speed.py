@@ -20,12 +20,18 @@ def flops_per_symbol(model: Transformer, length: int) -> float:
     causal head attends to, half of the window.
     """
     config, V = model.config, model.alphabet.size
-    matrices = (p for name, p in model.named_parameters() if p.ndim == 2 and name not in TABLES)
-    weights = sum(p.numel() for p in matrices)
+    weights, blocks = 0, 0
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 2 and name not in TABLES:
+            if name.startswith("blocks."):
+                blocks += parameter.numel()
+            elif name != "again.weight":
+                weights += parameter.numel()
     logits = V * config.vector_width + config.pointer * length / 2
     marks = config.heads * V if config.matching else 0
     attention = config.layers * (2 * config.width + marks) * length / 2
-    return 6 * (weights + logits + attention)
+    again = (model.passes - 1) * config.width**2
+    return 6 * (weights + logits + model.passes * (blocks + attention) + again)
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float:

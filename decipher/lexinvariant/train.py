@@ -35,8 +35,8 @@ from ciphers.corpora import Corpus
 from ciphers.errors import InputError
 from decipher.lexinvariant.checkpoint import load_tensors, save, save_tensors
 from decipher.lexinvariant.journal import LOG, VALIDATION, Journal, Meter, Row
-from decipher.lexinvariant.model import TABLES, Config, Transformer
-from decipher.lexinvariant.recipe import COLD, Recipe
+from decipher.lexinvariant.model import TABLES, Config, Embedding, Transformer
+from decipher.lexinvariant.recipe import COLD, Known, Recipe
 from decipher.lexinvariant.speed import flops_per_symbol, peak_flops
 from decipher.lexinvariant.text import Text
 
@@ -172,7 +172,8 @@ class Trainer:
         """The model as it is while it learns: with hints, where a curriculum gives them."""
         config = self.config
         if config.embedding == "lexinvariant" and self.recipe.curriculum != COLD:
-            config = replace(config, embedding="hinted")
+            as_it_learns: dict[Known, Embedding] = {"hints": "hinted", "vectors": "mixed"}
+            config = replace(config, embedding=as_it_learns[self.recipe.curriculum.known])
         model = Transformer(config, self.alphabet)
         # On the CPU whatever the device, so that a seed means the same weights everywhere.
         model.initialise(torch.Generator().manual_seed(self.recipe.seed))
@@ -243,6 +244,7 @@ class Trainer:
         """Take one step; the mean loss of this process's rows, and the step's symbols."""
         length = self.recipe.length(self.step)
         batch = self.recipe.batch // length
+        self.model.passes = self.recipe.passes(self.step, self.config.passes)
         tokens = self.text.windows(length, batch, self.generator)
         vectors = self.model.draw_vectors(batch, self.generator, self._shares(batch))
         rows = self.rank.rows(batch)
@@ -438,6 +440,7 @@ class Trainer:
         model = self.model
         if model.config.embedding != self.config.embedding:
             model = model.lexinvariant()
+        model.passes = model.config.passes
         model.provenance = {
             **self.plan,
             "symbols": self.symbols(self.step),
