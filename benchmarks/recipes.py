@@ -40,19 +40,20 @@ COLUMNS = {
 }
 
 DEFAULT = RECIPES["small"].curriculum
+#: Without what was added for deciphering beside the shifted heads.
+PLAIN: dict[str, Any] = {"passes": 1, "pointer": 0, "matching": 0}
 #: name -> (changes of the recipe, changes of the sizes)
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "default": ({}, {}),
     "cold": ({"curriculum": COLD}, {}),
     "known by vectors": ({"curriculum": replace(DEFAULT, known="vectors")}, {}),
+    "one pass": ({}, {"passes": 1}),
+    "two passes from the start": ({"one_pass": 0.0}, {}),
     "slow curriculum": ({"curriculum": Curriculum(0.05, 0.5, 0.85)}, {}),
     "no pointer": ({}, {"pointer": 0}),
     "no matching heads": ({}, {"matching": 0}),
-    "no pointer, no matching": ({}, {"pointer": 0, "matching": 0}),
-    "known by vectors, neither": (
-        {"curriculum": replace(DEFAULT, known="vectors")},
-        {"pointer": 0, "matching": 0},
-    ),
+    "one pass, no pointer, no matching heads": ({}, PLAIN),
+    "the same, known by vectors": ({"curriculum": replace(DEFAULT, known="vectors")}, PLAIN),
     "no shifted heads": ({}, {"shifted_keys": 0, "shifted_values": 0}),
     "shifted keys alone": ({}, {"shifted_keys": 2, "shifted_values": 0}),
     "shifted values alone": ({}, {"shifted_keys": 0, "shifted_values": 2}),

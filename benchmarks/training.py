@@ -26,6 +26,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -136,7 +137,9 @@ def _measure(arguments: argparse.Namespace) -> None:
     for precision, embedding, optimiser, compiled in tqdm(plan, disable=None):
         setting = Setting(device, precision, arguments.length, arguments.batch)
         generator = torch.Generator(device).manual_seed(arguments.seed)
-        model = Transformer(preset(arguments.preset, embedding), LETTERS_SPACE)
+        # One pass, for that is all the peer makes.
+        one_pass = replace(preset(arguments.preset, embedding), passes=1)
+        model = Transformer(one_pass, LETTERS_SPACE)
         model.initialise(torch.Generator().manual_seed(arguments.seed))
         peer = _peer(model)
         # Dynamo compiles a function only so often before it gives up in silence: begin anew.

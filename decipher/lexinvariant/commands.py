@@ -192,6 +192,11 @@ def _plan(arguments: argparse.Namespace) -> tuple[Config, Recipe]:
     from decipher.lexinvariant.model import preset
     from decipher.lexinvariant.recipe import RECIPES
 
+    if arguments.embedding == "hinted":
+        raise InputError(
+            "a hinted model is what a lexinvariant one learns as: give --embedding lexinvariant "
+            "--known hints"
+        )
     config = preset(arguments.preset, arguments.embedding)
     if arguments.random_share is not None:
         if arguments.embedding != "mixed":

@@ -516,9 +516,9 @@ class Transformer(SymbolModel):
     def _embed(self, tokens: Tensor, vectors: Tensor, position: int = 0) -> Tensor:
         """The stream that enters the first block, from `position` on; the start vector is at 0."""
         vector = self._look_up(tokens, vectors, position)
-        x: Tensor = self.read(vector[..., : self.config.vector_width])
+        x = _normalise(self.read(vector[..., : self.config.vector_width]))
         if self.config.embedding == "hinted":
-            x = _normalise(x) + vector[..., -1:] * self.hints[tokens.long()]
+            x = x + vector[..., -1:] * self.hints[tokens.long()]
         if position == 0:
             x = torch.cat([self.start.to(x.dtype).expand(len(x), 1, -1), x], dim=1)
         # In float32, whatever the blocks compute in: small additions must not be lost.

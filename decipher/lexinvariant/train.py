@@ -350,7 +350,11 @@ class Trainer:
             # Each window length is a program of its own: there are few, and each is faster so.
             loss = torch.compile(loss, dynamic=False)  # type: ignore[assignment]
         if self.rank.world > 1:
-            loss = DistributedDataParallel(loss, broadcast_buffers=False)
+            # As long as one pass is made, the map between passes has no gradient.
+            early = self.config.passes > 1
+            loss = DistributedDataParallel(
+                loss, broadcast_buffers=False, find_unused_parameters=early
+            )
         return loss
 
     @property

@@ -32,8 +32,9 @@ from decipher.lexinvariant.model import Config, Transformer
 
 ALPHABET = Alphabet("abcde", "first-5")
 #: No field has its default, so that one that was not written would show.
-CONFIG = Config(layers=1, heads=2, width=12, hidden=20, context=24, vector_width=6,
-                shifted_keys=1, shifted_values=1, rotary=0.3, random_share=0.7)  # fmt: skip
+CONFIG = Config(layers=1, passes=2, heads=3, width=12, hidden=20, context=24, vector_width=6,
+                shifted_keys=1, shifted_values=1, matching=1, pointer=5, rotary=0.3,
+                random_share=0.7)  # fmt: skip
 PROVENANCE = {"corpus": "novels", "seed": 17, "rates": [0.1, 1e-30], "nested": {"é\n": None}}
 FLIPS = 40
 
@@ -90,7 +91,7 @@ def header_length(data: bytes) -> int:
 # --- there and back -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("embedding", ["learned", "lexinvariant", "mixed"])
+@pytest.mark.parametrize("embedding", ["learned", "lexinvariant", "mixed", "hinted"])
 def test_everything_comes_back(embedding, tmp_path) -> None:
     model = make_model(embedding)
     path = tmp_path / "new folder" / "model.safetensors"
@@ -237,7 +238,10 @@ def test_a_changed_byte_is_never_loaded_as_something_else(part, written) -> None
         (r"random_share\": 0.7", r"random_share\": 0.3"),
         (r"context\": 24", r"context\": 84"),
         (r"shifted_keys\": 1", r"shifted_keys\": 0"),
-        (r"heads\": 2", r"heads\": 3"),
+        (r"matching\": 1", r"matching\": 0"),
+        (r"pointer\": 5", r"pointer\": 0"),
+        (r"passes\": 2", r"passes\": 1"),
+        (r"heads\": 3", r"heads\": 2"),
         (r"layers\": 1", r"layers\": 0"),
         (r"width\": 12", r"width\": 92"),
         (r"embedding\": \"mixed", r"embedding\": \"nixed"),

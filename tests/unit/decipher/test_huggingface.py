@@ -163,7 +163,7 @@ def test_hidden_states_lead_to_the_logits(shape) -> None:
     model = tiny(shape)
     tokens, vectors = random_tokens(4, 9, 7), model.draw_vectors(4, seeded(1))
     states = model.hidden_states(tokens, vectors)
-    assert torch.equal(model._logits(states[-1], vectors), model(tokens, vectors))
+    assert torch.equal(model._logits(states[-1], vectors, None), model(tokens, vectors))
 
 
 @shapes
@@ -333,8 +333,9 @@ def sampled_with_logits(model: LexinvariantCausalLM, prompt, count, **options):
     seen, read = [], []
     logits_of, look_up = model._logits, model._look_up
 
-    def recording(x, vectors):
-        seen.append(logits_of(x, vectors))
+    def recording(outputs, vectors, added):
+        assert added is None  # Hugging Face's models have no pointer
+        seen.append(logits_of(outputs, vectors, added))
         return seen[-1]
 
     def counting(tokens, vectors, position):

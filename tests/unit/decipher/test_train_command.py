@@ -85,7 +85,7 @@ def test_the_names_of_presets_are_those_of_sizes_and_recipes() -> None:
     assert list(commands.PRESETS) == list(PRESETS) == list(RECIPES)
 
 
-@pytest.mark.parametrize("embedding", ["learned", "lexinvariant", "mixed"])
+@pytest.mark.parametrize("embedding", ["learned", "lexinvariant", "mixed", "hinted"])
 def test_a_whole_run_and_the_same_again(embedding, text, capsys) -> None:
     argv = ["train", *QUICK, "--corpus", text, "--embedding", embedding]
     argv += ["--log", "2", "--validate", "3", "--checkpoint", "2", "--seed", "5"]
@@ -121,14 +121,15 @@ def test_options_reach_the_recipe(text, capsys) -> None:
     }  # fmt: skip
     argv = [word for option in options.items() for word in option]
     output(capsys, "train", *QUICK, "--corpus", text, "--out", "run", "--no-compile", *argv,
-           "--curriculum", "0.25", "0.5", "0.75", "--alphabet", "letters")  # fmt: skip
+           "--curriculum", "0.25", "0.5", "0.75", "--known", "vectors",
+           "--alphabet", "letters")  # fmt: skip
     model = load("run/model.safetensors", alphabet=LETTERS)
     recipe = model.provenance["recipe"]
     for option, value in options.items():
         stored = recipe[option.removeprefix("--").replace("-", "_")]
         assert stored == type(stored)(value)
     assert recipe["symbols"] == 1536
-    assert recipe["curriculum"] == {"hold": 0.25, "full": 0.5, "alone": 0.75}
+    assert recipe["curriculum"] == {"hold": 0.25, "full": 0.5, "alone": 0.75, "known": "vectors"}
     assert recipe["compile"] is False
 
 
@@ -150,14 +151,18 @@ def test_a_stopped_run_goes_on_with_the_same_command(text, capsys, monkeypatch) 
     assert same(weights("cut/model.safetensors"), weights("whole/model.safetensors"))
 
 
-def test_training_from_weights(text, capsys) -> None:
+@pytest.mark.parametrize("before", ["mixed", "hinted", "lexinvariant"])
+def test_training_from_weights(before, text, capsys) -> None:
     argv = ["train", *QUICK, "--corpus", text]
-    output(capsys, *argv, "--embedding", "mixed", "--random-share", "0.25", "--out", "one")
-    assert load("one/model.safetensors").config.random_share == 0.25
+    share = ["--random-share", "0.25"] if before == "mixed" else []
+    output(capsys, *argv, "--embedding", before, *share, "--out", "one")
+    assert load("one/model.safetensors").config.random_share == (0.25 if share else 0.5)
     output(capsys, *argv, "--from", "one/model.safetensors", "--out", "two")
     output(capsys, *argv, "--out", "three")
     assert load("two/model.safetensors").provenance["initial"] == "one/model.safetensors"
-    assert not same(weights("two/model.safetensors"), weights("three/model.safetensors"))
+    two, three = (weights(f"{name}/model.safetensors") for name in ("two", "three"))
+    assert two.keys() == three.keys()
+    assert not same(two, three)
 
 
 def test_training_on_the_built_in_corpus(capsys) -> None:
@@ -200,6 +205,11 @@ def test_training_on_the_built_in_corpus(capsys) -> None:
         (["--curriculum", "0.5", "0.1", "0.9"], "three shares"),
         (["--curriculum", "0.1", "0.5"], "expected 3 arguments"),
         (["--cold", "--curriculum", "0", "0", "0"], "give one of --cold and --curriculum"),
+        (["--cold", "--known", "vectors"], "give one of --cold and --known"),
+        (["--known", "names"], "invalid choice: 'names'"),
+        (["--embedding", "learned", "--known", "hints"], "--known is for --embedding lexinvariant"),
+        (["--embedding", "mixed", "--cold"], "--cold is for --embedding lexinvariant"),
+        (["--embedding", "hinted", "--curriculum", "0", "0.5", "1"], "--curriculum is for"),
         (["--random-share", "0.5"], "for --embedding mixed"),
         (["--embedding", "mixed", "--random-share", "1.5"], "numbers from 0 to 1"),
         (["--log", "0"], "'0' is no whole number from 1 up"),
@@ -242,7 +252,7 @@ def test_a_folder_that_holds_another_run(text, capsys) -> None:
     output(capsys, *argv, "--cold")
     before = Path("run/checkpoint.safetensors").read_bytes()
     message = complaint(capsys, *argv, "--seed", "1")
-    assert "run holds a run with another hold, full, alone, seed" in message
+    assert "run holds a run with another full, alone, seed" in message
     assert Path("run/checkpoint.safetensors").read_bytes() == before
 
 
