@@ -11,13 +11,33 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from analysis.curves import accuracy_curve, measure, summarise
     from analysis.figures import plot_accuracy
+    from analysis.predictive import PredictiveDecipherer
+    from analysis.probes import LinearProbe, MLPProbe, NearestNeighbourProbe
+    from analysis.readers import ProbeDecipherer, recover_mapping
 
-__all__ = ["accuracy_curve", "measure", "plot_accuracy", "summarise"]
+__all__ = [
+    "LinearProbe",
+    "MLPProbe",
+    "NearestNeighbourProbe",
+    "PredictiveDecipherer",
+    "ProbeDecipherer",
+    "accuracy_curve",
+    "measure",
+    "plot_accuracy",
+    "recover_mapping",
+    "summarise",
+]
 
 _HOMES = {
+    "LinearProbe": "probes",
+    "MLPProbe": "probes",
+    "NearestNeighbourProbe": "probes",
+    "PredictiveDecipherer": "predictive",
+    "ProbeDecipherer": "readers",
     "accuracy_curve": "curves",
     "measure": "curves",
     "plot_accuracy": "figures",
+    "recover_mapping": "readers",
     "summarise": "curves",
 }
 

@@ -12,7 +12,13 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import LogLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
@@ -24,6 +30,8 @@ from ciphers.files import atomic_write
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+#: Of what cannot be passed.
+BOUND_LINE = (0, (6, 2))
 
 #: For each format, what would otherwise make two equal figures differ in their bytes.
 METADATA: dict[str, dict[str, None]] = {
@@ -300,6 +308,130 @@ def plot_temper(frame: pd.DataFrame, figure: Figure | None = None, *, corpus: st
     return figure
 
 
+def plot_convergence(contexts: pd.DataFrame, figure: Figure | None = None) -> Figure:
+    """Against the number of symbols read, how far the Bayes mixture over all keys is from the model
+    that it mixes: the mean L1 gap of its predictions so far, and the cumulative KL divergence (the
+    mean regret) as a share of log2 d!; a line for each source of texts, broken lines for what none
+    can pass in the mean.
+
+    Args:
+        contexts: what `context_frame` of `analysis.convergence` gives.
+        figure: where to draw; by default a new one.
+    """
+    if figure is None:
+        figure = Figure(figsize=(9.6, 5.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    several = contexts["size"].nunique() > 1
+    bounded: set[int] = set()
+    for (source, curve), style in zip(
+        contexts.groupby("source", sort=False), _styles(), strict=False
+    ):
+        regret = curve[["regret_bits", "regret_bits_low", "regret_bits_high"]]
+        shares = regret.div(curve["bound_bits"], axis=0)
+        _plot_banded(left, curve["context"], curve, "mean_gap", str(source), style)
+        _plot_banded(right, curve["context"], shares, "regret_bits", str(source), style)
+        size = curve["size"].iloc[0]
+        if size not in bounded:
+            colour = style.colour if several else "k"
+            _plot_bound(left, curve["context"], curve["mean_gap_bound"], colour)
+        bounded.add(size)
+    _plot_bound(right, contexts["context"].agg(["min", "max"]), pd.Series([1.0, 1.0]), "k")
+    for ax in (left, right):
+        _position_axis(ax, contexts.assign(last=contexts["context"]))
+        ax.set_xlabel("context (symbols read)")
+        _finish(ax)
+    _log_axis(left)
+    # 2 is the largest gap there is.
+    gaps = contexts.loc[contexts["mean_gap"] > 0, "mean_gap"]
+    left.set_ylim(max(1e-4, 0.8 * gaps.min()), 2)
+    # The mean regret of the first few symbols may lie below 0 by chance.
+    right.set_ylim(-0.1, 1.1)
+    left.set_ylabel("mean L1 gap of the predictions so far")
+    right.set_ylabel("cumulative KL divergence\n(mean regret) as a share of log$_2$ d!")
+    _legend_below(figure, left, "bounds: sqrt(2 ln(d!) / n) and log$_2$ d!", ncols=3)
+    _figure_title(
+        figure,
+        "The mixture over all keys becomes the model that it mixes",
+        f"{_range(contexts['texts'])} texts of {_range(contexts['models'])} models a line; shaded: "
+        "95 % confidence interval",
+    )
+    return figure
+
+
+def plot_vocabulary(contexts: pd.DataFrame, figure: Figure | None = None) -> Figure:
+    """Against the number of symbols of the alphabet, how far the Bayes mixture over all keys is
+    from the chain that it mixes, after several contexts, with what it cannot pass in the mean.
+
+    Args:
+        contexts: what `context_frame` of `analysis.convergence` gives; the sources of the series
+            "size" are drawn.
+        figure: where to draw; by default a new one.
+    """
+    if figure is None:
+        figure = Figure(figsize=(9.6, 4.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    line = contexts[contexts["series"] == "size"].sort_values("size")
+    longest = line["context"].max()
+    # A quarter and a sixteenth of it, where they were measured.
+    shown = line[line["context"].isin([longest, longest // 4, longest // 16])]
+    for (context, curve), style in zip(shown.groupby("context"), _styles(), strict=False):
+        # A mean regret below 0, by chance, has no place on a logarithmic axis.
+        known = curve.assign(regret_bits=curve["regret_bits"].where(curve["regret_bits"] > 0))
+        for ax, column in ((left, "mean_gap"), (right, "regret_bits")):
+            _plot_curve(ax, known, column, f"after {context} symbols", style, along="size")
+        _plot_bound(left, curve["size"], curve["mean_gap_bound"], style.colour)
+    last = line[line["context"] == longest]
+    _plot_bound(right, last["size"], last["bound_bits"], "k")
+    sizes = sorted(line["size"].unique())
+    for ax, column in ((left, "mean_gap"), (right, "regret_bits")):
+        ax.set_xscale("log")
+        ax.set_xticks(sizes, [str(size) for size in sizes])
+        ax.set_xticks([], minor=True)
+        ax.set_xlabel("d, symbols of the alphabet")
+        _log_axis(ax)
+        ax.set_ylim(bottom=0.7 * shown.loc[shown[column] > 0, column].min())
+        _finish(ax)
+    left.set_ylim(top=2)
+    left.set_ylabel("mean L1 gap of the predictions so far")
+    right.set_ylabel("cumulative KL divergence\n(mean regret, bits)")
+    _legend_below(figure, left, "bounds: sqrt(2 ln(d!) / n) and log$_2$ d!", ncols=4)
+    _figure_title(
+        figure,
+        "What a larger alphabet costs",
+        f"{_range(line['texts'])} texts of {_range(line['models'])} chains a point; bars: 95 % "
+        "confidence interval",
+    )
+    return figure
+
+
+def _plot_bound(ax: Axes, x: pd.Series[float], bound: pd.Series[float], colour: str) -> None:
+    """A broken line that the lines of its colour cannot pass."""
+    ax.plot(x, bound, color=colour, linestyle=BOUND_LINE, linewidth=1, zorder=2)
+
+
+def _log_axis(ax: Axes) -> None:
+    """Logarithmic values, in plain numbers at 1, 2 and 5 times the powers of ten."""
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_locator(NullLocator())
+
+
+def _legend_below(figure: Figure, ax: Axes, bound: str, ncols: int) -> None:
+    """One legend for all axes: the lines of `ax`, and what the broken ones are."""
+    handles, labels = ax.get_legend_handles_labels()
+    handles.append(Line2D([], [], color="k", linestyle=BOUND_LINE, linewidth=1))
+    figure.legend(
+        handles,
+        [*labels, bound],
+        loc="outside lower center",
+        ncols=ncols,
+        frameon=False,
+        handlelength=3.2,
+        fontsize="small",
+    )
+
+
 def plot_loss(bands: pd.DataFrame, ax: Axes | None = None, *, corpus: str = "") -> Axes:
     """Loss in bits a symbol against position: a line with its 95 % band for each model but the
     n-grams, which are thin lines, named at their end.
@@ -390,6 +522,73 @@ def plot_perplexity_gap(
     return figure
 
 
+def plot_reasoning(frame: pd.DataFrame, figure: Figure | None = None) -> Figure:
+    """Accuracy in context: of LookUp against the number of pairs; of Permutation against the number
+    of examples, whole answers above single symbols, a column for each length of the strings.
+
+    Args:
+        frame: what `accuracy_frame` gives.
+        figure: where to draw; by default a new one.
+    """
+    lookup = frame[frame["task"] == "LookUp"]
+    permutation = frame[frame["task"] == "Permutation"]
+    lengths = sorted(permutation["length"].unique())
+    columns = [["LookUp", "LookUp"]] if len(lookup) else []
+    columns += [[f"exact {length}", f"token {length}"] for length in lengths]
+    if figure is None:
+        figure = Figure(figsize=(1.2 + 2.5 * max(2, len(columns)), 5.6), layout="constrained")
+    axes = figure.subplot_mosaic([list(row) for row in zip(*columns, strict=True)])
+    if len(lookup):
+        axes["LookUp"].set_title("LookUp", loc="left", fontsize="small")
+        _plot_answers(axes["LookUp"], lookup, "exact", "pairs")
+    for length in lengths:
+        of_length = permutation[permutation["length"] == length]
+        for measure in ("exact", "token"):
+            ax = axes[f"{measure} {length}"]
+            _plot_answers(ax, of_length, measure, "examples")
+            said = "whole answer" if measure == "exact" else "single symbols"
+            ax.set_title(f"Permutation of {length}, {said}", loc="left", fontsize="small")
+    for first in columns[0]:
+        axes[first].set_ylabel("share right")
+    handles = axes[columns[0][0]].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=3, frameon=False, handlelength=3.2)
+    _figure_title(
+        figure,
+        "What models do in context that English never taught them",
+        f"{_range(frame['prompts'])} prompts a point; band: 95 % confidence interval",
+    )
+    return figure
+
+
+def _plot_answers(ax: Axes, frame: pd.DataFrame, measure: str, along: str) -> None:
+    """The accuracy of each model on one task, with what chance and a guess would get right."""
+    counts = frame[along].astype(int)
+    frame = frame.assign(**{along: counts})
+    for (label, curve), style in zip(frame.groupby("model", sort=False), _styles(), strict=False):
+        _plot_curve(ax, curve, measure, str(label), style, along=along)
+    controls = frame.drop_duplicates(along).sort_values(along)
+    for name, said, line in (
+        ("guess", "guess among the symbols in question", (0, (6, 2))),
+        ("chance", "chance", (0, (1, 2))),
+    ):
+        ax.plot(
+            controls[along],
+            controls[f"{name}_{measure}"],
+            color="black",
+            linewidth=1.2,
+            linestyle=line,
+            label=said,
+            zorder=2,
+        )
+    ticks = sorted(counts.unique())
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(ticks, [str(count) for count in ticks])
+    ax.set_xticks([], minor=True)
+    ax.set_xlabel(along)
+    ax.set_ylim(0, 1)
+    _finish(ax)
+
+
 class _Style(NamedTuple):
     """How one line is told from the others."""
 
@@ -464,6 +663,9 @@ def _reference(ax: Axes, level: float, said: str) -> None:
         xytext=(4, 4),
         textcoords="offset points",
         fontsize="small",
+        # Readable where a curve crosses it.
+        path_effects=[withStroke(linewidth=3, foreground="white")],
+        zorder=4,
     )
 
 
@@ -583,3 +785,265 @@ def figure_suffix(path: str | os.PathLike[str]) -> str:
             + " or ".join(METADATA)
         )
     return suffix
+
+
+# --- implicit against exact Bayes (analysis.implicit) ---------------------------------------------
+
+#: Divergences below this, nats, are as good as none and stay outside the figures.
+LEAST_DIVERGENCE = 1e-3
+
+
+def plot_implicit_chains(bands: pd.DataFrame, goal: float, figure: Figure | None = None) -> Figure:
+    """KL divergence from the exact mixture against position, on logarithmic scales: a panel for
+    each synthetic language, in it a line with its 95 % band for each reader.
+
+    Args:
+        bands: what `divergence_frame` gives, of synthetic languages.
+        goal: the divergence to reach, nats: a line across.
+        figure: where to draw; by default a new one.
+    """
+    languages = list(dict.fromkeys(bands["language"]))
+    if figure is None:
+        figure = Figure(figsize=(3.2 * len(languages) + 0.6, 4.4), layout="constrained")
+    axes = figure.subplots(1, len(languages), sharey=True, squeeze=False)[0]
+    for ax, language in zip(axes, languages, strict=True):
+        _plot_divergences(ax, bands[bands["language"] == language])
+        _reference(ax, goal, f"{goal:g} nats")
+        ax.set_title(language, loc="left", fontsize="small")
+    axes[0].set_ylabel("KL(exact mixture || reader) (nats)")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower left", ncols=min(2, len(languages)), frameon=False,
+        handlelength=3.2, fontsize="small",
+    )  # fmt: skip
+    _figure_title(
+        figure,
+        "How near is what it believes to Bayes' rule?",
+        f"{_range(bands['texts'])} texts a language; mean over bands; shaded: 95 % interval",
+    )
+    return figure
+
+
+def plot_implicit_english(
+    bands: pd.DataFrame, regret: pd.DataFrame, figure: Figure | None = None, *, corpus: str = ""
+) -> Figure:
+    """KL divergence from the Bayes mixture against position, on logarithmic scales; and regret,
+    with the line that the mixture cannot pass.
+
+    Args:
+        bands: what `divergence_frame` gives, of English.
+        regret: what `analysis.perplexity.band_frame` gives of the same texts.
+        figure: where to draw; by default a new one.
+        corpus: where the texts came from, for the title.
+    """
+    if figure is None:
+        figure = Figure(figsize=(9.2, 4.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    _plot_divergences(left, bands)
+    left.set_ylabel("KL divergence (nats)")
+    (bound,) = regret["bound"].unique()
+    known = regret.dropna(subset="regret_bits")
+    curves = known.groupby("model", sort=False)
+    for (label, curve), style in zip(curves, _styles(), strict=False):
+        _plot_banded(right, curve["last"], curve, "regret_bits", str(label), style)
+    _reference(right, bound, f"log$_2$ of the number of keys: {bound:.1f} bits")
+    _position_axis(right, regret)
+    highest = max(bound, known["regret_bits"].max())
+    right.set_ylim(min(0.0, 1.08 * known["regret_bits"].min()), 1.12 * highest)
+    right.set_ylabel("regret (bits)")
+    _finish(right)
+    for ax in (left, right):
+        # Below the axes, where no curve can run into it.
+        ax.legend(
+            frameon=False, handlelength=3.2, fontsize="small", loc="upper left",
+            bbox_to_anchor=(0, -0.14),
+        )  # fmt: skip
+    _figure_title(
+        figure,
+        "How near is what it believes to Bayes' rule?" + (f" {corpus}" if corpus else ""),
+        f"{_range(bands['texts'])} texts; divergence: mean over bands; shaded: 95 % interval",
+    )
+    return figure
+
+
+def _plot_divergences(ax: Axes, bands: pd.DataFrame) -> None:
+    """A line for each quantity and reader of one language."""
+    curves = bands.groupby(["quantity", "against", "reader"], sort=False)
+    for (names, curve), style in zip(curves, _styles(), strict=False):
+        quantity, against, reader = names
+        exact = against == "exact mixture"
+        said = f"{quantity}: {reader}" if exact else f"KL({against} || {reader})"
+        middle = (curve["first"] * curve["last"]) ** 0.5
+        _plot_banded(ax, middle, curve, "kl_nats", said, style)
+    ax.set_yscale("log")
+    ax.set_ylim(LEAST_DIVERGENCE, 2 * max(1.0, bands["kl_nats"].max()))
+    _position_axis(ax, bands)
+    _finish(ax)
+
+
+# --- probes on hidden states (analysis.probing) ---------------------------------------------------
+
+#: From little to much, even in grey and for any colour vision.
+SEQUENTIAL = "viridis"
+
+
+def plot_probe_accuracy(
+    frame: pd.DataFrame, figure: Figure | None = None, *, corpus: str = ""
+) -> Figure:
+    """`plot_accuracy` with room beside it for the names of many lines.
+
+    Args:
+        frame: what `accuracy_frame` of `analysis.probing` gives.
+        figure: where to draw; by default a new one.
+        corpus: where the texts came from, for the title.
+    """
+    if figure is None:
+        figure = Figure(figsize=(8.6, 4.6), layout="constrained")
+    ax = plot_accuracy(frame, figure.add_subplot(), corpus=corpus)
+    legend = ax.get_legend()
+    assert legend is not None
+    legend.remove()
+    # In the order in which the lines end, so that names are found beside them.
+    ends = frame[frame["length"] == frame["length"].max()].sort_values("token_accuracy")
+    handles, labels = ax.get_legend_handles_labels()
+    lines = dict(zip(labels, handles, strict=True))
+    order = ends["decipherer"].tolist()[::-1]
+    figure.legend(
+        [lines[name] for name in order], order, loc="outside right center", frameon=False,
+        handlelength=3.2,
+    )  # fmt: skip
+    return figure
+
+
+def plot_layers(layers: pd.DataFrame, figure: Figure | None = None, *, corpus: str = "") -> Figure:
+    """The accuracy of a linear probe by layer and position as a heat map, a panel for each model;
+    a frame around the layer where the alphabet appears.
+
+    Args:
+        layers: what `layer_frame` of `analysis.probing` gives.
+        figure: where to draw; by default a new one.
+        corpus: where the texts came from, for the title.
+    """
+    models = list(dict.fromkeys(layers["model"]))
+    depth = layers["layer"].max() + 1
+    if figure is None:
+        size = (4.0 * len(models) + 1.0, 0.36 * depth + 1.8)
+        figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(1, len(models), squeeze=False, sharey=True)[0]
+    for ax, model in zip(axes, models, strict=True):
+        of_model = layers[layers["model"] == model]
+        by_band = of_model.pivot(index="layer", columns="last", values="accuracy")
+        image = _plot_heat(ax, by_band.to_numpy(), Normalize(0, 1), origin="lower")
+        for (row, column), share in np.ndenumerate(by_band.to_numpy()):
+            colour = "white" if share < 0.5 else "black"
+            ax.text(
+                column, row, f"{share:.2f}", ha="center", va="center", color=colour,
+                fontsize="small",
+            )  # fmt: skip
+        bands = of_model.drop_duplicates("last").sort_values("last")
+        names = [f"{band.first}\u2013{band.last}" for band in bands.itertuples()]
+        ax.set_xticks(range(len(names)), names, rotation=30, ha="right", rotation_mode="anchor")
+        ax.set_yticks(range(len(by_band)), [str(layer) for layer in by_band.index])
+        ax.set_xlabel("position in the text (symbols)")
+        ax.set_title(model, loc="left", fontsize="small")
+        for row in np.flatnonzero(of_model.groupby("layer")["appears"].any()):
+            ax.add_patch(
+                Rectangle(
+                    (-0.5, row - 0.5), len(names), 1, fill=False, edgecolor=COLOURS[1],
+                    linewidth=2.5, clip_on=False, zorder=4,
+                )
+            )  # fmt: skip
+    axes[0].set_ylabel("layer (0: before the first block)")
+    figure.colorbar(image, ax=list(axes), label="token accuracy (share right)")
+    _figure_title(
+        figure,
+        "Where the letters can be read" + (f", {corpus}" if corpus else ""),
+        f"linear probe, {_range(layers['texts'])} texts; framed: the layer where the alphabet "
+        "appears",
+    )
+    return figure
+
+
+def plot_counts(counts: pd.DataFrame, ax: Axes | None = None, *, corpus: str = "") -> Axes:
+    """The share of the symbols that are read right against how often they were seen, a line for
+    each reader with its 95 % band.
+
+    Args:
+        counts: what `count_frame` of `analysis.probing` gives.
+        ax: where to draw; by default a new figure of its own (`ax.figure`).
+        corpus: where the texts came from, for the title.
+    """
+    if ax is None:
+        ax = new_figure().add_subplot()
+    curves = counts.groupby("decipherer", sort=False)
+    for (decipherer, curve), style in zip(curves, _styles(), strict=False):
+        _plot_curve(ax, curve, "accuracy", str(decipherer), style, along="last")
+    bands = counts.drop_duplicates("last").sort_values("last")
+    names = [
+        f"{first}\u2013{last}" if first < last else str(last)
+        for first, last in bands[["first", "last"]].to_numpy().tolist()
+    ]
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(bands["last"], names, fontsize="small")
+    ax.set_xticks([], minor=True)
+    ax.set_xlabel("times that the symbol was seen")
+    ax.set_ylim(0, 1)
+    ax.set_ylabel("share of the symbols read right")
+    _title(
+        ax,
+        "What is known of a symbol by how often it was seen" + (f", {corpus}" if corpus else ""),
+        f"{_range(counts.groupby('decipherer')['texts'].max())} texts a line, over all lengths; "
+        "band: 95 % confidence interval",
+    )
+    _finish(ax)
+    ax.legend(frameon=False, handlelength=3.2, loc="lower right")
+    return ax
+
+
+def plot_confusions(
+    confusions: pd.DataFrame, figure: Figure | None = None, *, corpus: str = ""
+) -> Figure:
+    """Which letters are taken for which, a heat map for each reader: a row for each true letter,
+    from the most frequent down, in it the probability that it is given of each letter.
+
+    Args:
+        confusions: what `confusion_frame` of `analysis.probing` gives.
+        figure: where to draw; by default a new one.
+        corpus: where the texts came from, for the title.
+    """
+    readers = list(dict.fromkeys(confusions["decipherer"]))
+    tokens = confusions.groupby("truth", sort=False)["tokens"].max()
+    letters = tokens.sort_values(ascending=False, kind="stable").index
+    if figure is None:
+        side = 0.165 * len(letters)
+        size = ((side + 0.6) * len(readers) + 1.0, side + 1.7)
+        figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(1, len(readers), squeeze=False, sharey=True)[0]
+    for ax, reader in zip(axes, readers, strict=True):
+        of_reader = confusions[confusions["decipherer"] == reader]
+        matrix = of_reader.pivot(index="truth", columns="read", values="probability")
+        # Mistakes are rare beside what is right: the root brings them out.
+        image = _plot_heat(ax, matrix.loc[letters, letters].to_numpy(), PowerNorm(0.5, 0, 1))
+        for ticks in (ax.set_xticks, ax.set_yticks):
+            ticks(range(len(letters)), list(letters), fontsize="x-small")
+        ax.set_xlabel("read as")
+        ax.set_title(reader, loc="left", fontsize="small")
+    axes[0].set_ylabel("true letter")
+    figure.colorbar(image, ax=list(axes), label="probability (root scale)", shrink=0.9)
+    (length,) = confusions["length"].unique()
+    counts = confusions.drop_duplicates(["decipherer", "truth"]).groupby("decipherer")["tokens"]
+    _figure_title(
+        figure,
+        f"What is taken for what after {length} symbols" + (f", {corpus}" if corpus else ""),
+        f"mean over {_range(counts.sum())} symbols; grey: a letter that did not occur",
+    )
+    return figure
+
+
+def _plot_heat(ax: Axes, values: NDArray[np.float64], norm: Normalize, **options: Any) -> AxesImage:
+    """A heat map of shares; grey where there is none."""
+    colours = matplotlib.colormaps[SEQUENTIAL].with_extremes(bad="0.8")
+    image = ax.imshow(values, cmap=colours, aspect="auto", norm=norm, **options)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    return image

@@ -10,6 +10,7 @@ from ciphers.corpora import BUILT_IN, SPLITS, Corpus, load_corpus
 from decipher.commands import at_least
 
 CORPORA = (BUILT_IN,)
+ALPHABET = "letters"
 LENGTHS = (16, 32, 64, 128, 256, 512)
 
 SEVERAL = "An option that takes several values takes them after one another, or may be repeated."
@@ -33,12 +34,14 @@ def add_corpus_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_text_options(parser: argparse.ArgumentParser, *, alphabet: str, ciphers: int) -> None:
+def add_text_options(
+    parser: argparse.ArgumentParser, *, alphabet: str | None, ciphers: int
+) -> None:
     """Add the options that say on which ciphertexts to measure, with what model and how fast.
 
     Args:
         parser: of the command.
-        alphabet: the default of --alphabet.
+        alphabet: the default of --alphabet; None is that of the models, or `ALPHABET`.
         ciphers: the default of --ciphers.
     """
     add_corpus_options(parser)
@@ -46,7 +49,8 @@ def add_text_options(parser: argparse.ArgumentParser, *, alphabet: str, ciphers:
         "--alphabet",
         choices=list(ALPHABETS),
         default=alphabet,
-        help="the symbols of the texts (default: %(default)s)",
+        help="the symbols of the texts (default: "
+        f"{alphabet or f'those of --model, or {ALPHABET}'})",
     )
     parser.add_argument(
         "--lengths",

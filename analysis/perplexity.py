@@ -16,7 +16,7 @@ import argparse
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,6 +28,8 @@ from tqdm import tqdm
 
 from analysis.certificates import lower_order
 from analysis.intervals import CONFIDENCE
+from analysis.models import describe_models, seeded_generator
+from analysis.models import load_models as load_models
 from analysis.options import CORPORA, SEVERAL, add_corpus_options, read_corpus
 from analysis.regret import ERRORS, log2_keys
 from ciphers.alphabet import Alphabet, Ids
@@ -35,7 +37,7 @@ from ciphers.errors import InputError
 from ciphers.samples import cryptograms
 from decipher.commands import Parser, at_least, leave, run
 from decipher.ngram import SHIPPED, NGramModel, load_ngram
-from decipher.sampling.smc import SMCDecipherer
+from decipher.sampling.smc import Prediction, SMCDecipherer
 
 if TYPE_CHECKING:
     import torch
@@ -130,9 +132,8 @@ def measure(
     for_vectors, for_keys = np.random.SeedSequence(seed).spawn(2)
     found = []
     for label, model in models.items():
-        bits = transformer_losses(
-            model, texts, _generator(model, for_vectors), draws, label=label, progress=progress
-        )
+        generator = seeded_generator(model, for_vectors)
+        bits = transformer_losses(model, texts, generator, draws, label=label, progress=progress)
         found.append(Losses(label, _kind(model), bits))
     standard = next((losses.bits for losses in found if losses.kind == "standard"), None)
     found = [Losses(each.model, each.kind, each.bits, standard, standard) for each in found]
@@ -204,12 +205,26 @@ def mixture_losses(
     jobs: int | None = None,
     progress: bool | None = None,
 ) -> tuple[Bits, Bits]:
+    """What the symbols of texts cost the Bayes mixture over all keys.
+
+    Arguments and errors are those of `mixture_predictions`.
+
+    Returns:
+        What `prediction_losses` gives.
+    """
+    return prediction_losses(mixture_predictions(model, texts, rng, jobs=jobs, progress=progress))
+
+
+def mixture_predictions(
+    model: NGramModel,
+    texts: Ids,
+    rng: np.random.Generator,
+    *,
+    jobs: int | None = None,
+    progress: bool | None = None,
+) -> list[Prediction]:
     """The Bayes mixture over all keys, by annealed SMC: p'(x) = (1/V!) sum over keys of
     p(decrypt(x, key)) (Huang et al. 2023, theorem 2.1).
-
-    The loss of a symbol is by how much it lowers the log evidence; where the population was
-    annealed afresh the Monte Carlo error of both evidences is in it, so that sums are as exact as
-    the last evidence, but a single loss may even be negative.
 
     Args:
         model: p.
@@ -218,7 +233,7 @@ def mixture_losses(
         jobs, progress: see `measure`.
 
     Returns:
-        The losses, bits [N, n], and the standard errors of their running sums, bits [N, n].
+        What the sampler says of each text, symbol by symbol.
 
     Raises:
         InputError: the table of the model is too large for the sampler.
@@ -229,15 +244,26 @@ def mixture_losses(
     tasks = (
         joblib.delayed(reader.predict)(text) for reader, text in zip(readers, texts, strict=True)
     )
-    bits, error = np.empty(texts.shape), np.empty(texts.shape)
     # The compiled loops release the GIL, so threads serve.
-    predictions = joblib.Parallel(n_jobs=jobs, prefer="threads", return_as="generator")(tasks)
+    found = joblib.Parallel(n_jobs=jobs, prefer="threads", return_as="generator")(tasks)
+    predictions = []
     with _bar(len(texts), MIXTURE, progress) as bar:
-        for i, prediction in enumerate(predictions):
-            bits[i] = -np.diff(prediction.log_evidence) / math.log(2)
-            error[i] = prediction.log_evidence_error[1:] / math.log(2)
+        for prediction in found:
+            predictions.append(prediction)
             bar.update()
-    return bits, error
+    return predictions
+
+
+def prediction_losses(predictions: Sequence[Prediction]) -> tuple[Bits, Bits]:
+    """The losses, bits [N, n], and the standard errors of their running sums, bits [N, n].
+
+    The loss of a symbol is by how much it lowers the log evidence; where the population was
+    annealed afresh the Monte Carlo error of both evidences is in it, so that sums are as exact as
+    the last evidence, but a single loss may even be negative.
+    """
+    evidence = np.array([each.log_evidence for each in predictions])
+    error = np.array([each.log_evidence_error[1:] for each in predictions])
+    return -np.diff(evidence) / math.log(2), error / math.log(2)
 
 
 def _check(
@@ -291,12 +317,6 @@ def _kind(model: Transformer) -> Kind:
 
 def _ngram_label(order: int) -> str:
     return f"{order}-gram"
-
-
-def _generator(model: Transformer, seed: np.random.SeedSequence) -> torch.Generator:
-    import torch
-
-    return torch.Generator(model.device).manual_seed(int(seed.generate_state(1, np.uint64)[0] >> 1))
 
 
 def _bar(total: int, label: str, progress: bool | None) -> tqdm[None]:
@@ -585,40 +605,12 @@ def _run(arguments: argparse.Namespace) -> None:
         "device": arguments.device,
         "jobs": arguments.jobs or -1,
     }
-    record = describe_run(said, arguments.seed, corpus, ngram) | _about(models)
+    record = describe_run(said, arguments.seed, corpus, ngram) | describe_models(models)
     for frame, path in zip((position_frame(losses), bands, table), tables, strict=True):
         write_table(frame, path, record)
     _draw(bands, pictures, corpus.name)
     _print(table)
     print(f"tables, records and figures: {arguments.out}")
-
-
-def load_models(names: Sequence[str], device: str = "cpu") -> dict[str, Transformer]:
-    """Transformers by name or path, mixed ones without their learned vectors: label -> model.
-
-    A label is the name of the file, without the alphabet's name in front; or all of the path where
-    two files are called the same.
-
-    Raises:
-        InputError: one does not exist or is named twice, or there is no such device.
-    """
-    from decipher.lexinvariant.checkpoint import load
-
-    for name, count in Counter(names).items():
-        if count > 1:
-            raise InputError(f"{name} is named {count} times: name each model once")
-    loaded = {name: load(name, device) for name in names}
-    short = {
-        name: Path(name).name.removesuffix(".safetensors").removeprefix(f"{model.alphabet.name}-")
-        for name, model in loaded.items()
-    }
-    uses = Counter(short.values())
-    return {
-        short[name] if uses[short[name]] == 1 else name: (
-            model.lexinvariant() if model.config.embedding == "mixed" else model
-        )
-        for name, model in loaded.items()
-    }
 
 
 def _ngram(name: str | None, models: Mapping[str, Transformer]) -> NGramModel:
@@ -631,23 +623,6 @@ def _ngram(name: str | None, models: Mapping[str, Transformer]) -> NGramModel:
             "leave n-grams out by --orders and nothing after it, and --bayes 0"
         )
     return load_ngram(name or (alphabet.name if alphabet else "letters-space"), alphabet)
-
-
-def _about(models: Mapping[str, Transformer]) -> dict[str, Any]:
-    """What the record of a run says of its transformers."""
-    if not models:
-        return {}
-    import torch
-
-    about = {
-        label: {
-            "config": asdict(model.config),
-            "alphabet": model.alphabet.symbols,
-            "provenance": model.provenance,
-        }
-        for label, model in models.items()
-    }
-    return {"models": about, "torch": torch.__version__}
 
 
 def _draw(bands: pd.DataFrame, paths: Sequence[Path], corpus: str) -> None:
