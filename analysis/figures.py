@@ -491,9 +491,11 @@ def plot_perplexity_gap(
     left, right = figure.subplots(1, 2)
     ignorant = bands[~bands["kind"].isin(["standard", "n-gram"])]
     (bound,) = ignorant["bound"].unique()
-    for (label, curve), style in zip(
-        ignorant.groupby("model", sort=False), _styles(), strict=False
-    ):
+    # The same style as in `plot_loss`, where models that know the alphabet have theirs.
+    labels = bands.loc[bands["kind"] != "n-gram", "model"].unique()
+    styles = dict(zip(labels, _styles(), strict=False))
+    for label, curve in ignorant.groupby("model", sort=False):
+        style = styles[label]
         _plot_banded(left, (curve["first"] * curve["last"]) ** 0.5, curve, "gap", str(label), style)
         _plot_banded(right, curve["last"], curve, "regret_bits", str(label), style)
     for gap, said in PAPER_GAPS:
