@@ -62,8 +62,8 @@ SEARCH = "n-gram search, MAP key"
 SMC = "SMC, posterior decoding"
 #: How many texts each step takes: the whole is to be done in minutes on two cores.
 BAYES = 20
-PROBE_TEXTS = 200
-LAYER_TEXTS = 64
+PROBE_TEXTS = 100
+LAYER_TEXTS = 32
 #: How a posterior is read where it is not by posterior decoding.
 RULES: dict[str, Rule] = {FREQUENCY: "map", SEARCH: "map"}
 #: Fewer populations than the default: their error is far below the spread between texts.
