@@ -36,7 +36,7 @@ from scipy.special import entr, kl_div, softmax
 from tqdm import tqdm
 
 from analysis.intervals import CONFIDENCE, bootstrap_interval
-from analysis.options import SEVERAL
+from analysis.options import SEVERAL, add_out_option
 from analysis.regret import ERRORS, log2_keys
 from ciphers.alphabet import LETTERS_SPACE, Alphabet, Ids
 from ciphers.corpora import Corpus, Document
@@ -712,14 +712,7 @@ def _parser() -> argparse.ArgumentParser:
         type=at_least(1),
         help="texts to read at a time (default: one a core)",
     )
-    parser.add_argument(
-        "--out",
-        metavar="FOLDER",
-        type=Path,
-        default=Path("results/convergence"),
-        help="where the tables (.csv), the records of how they were made (.json) and the figures "
-        "(.png) go (default: %(default)s)",
-    )
+    add_out_option(parser, "results/convergence")
     return parser
 
 

@@ -1,9 +1,10 @@
-"""What the commands of this package have in common: which texts to measure on."""
+"""What the commands of this package have in common: which texts to measure on, and the like."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 from ciphers.alphabet import ALPHABETS
 from ciphers.corpora import BUILT_IN, SPLITS, Corpus, load_corpus
@@ -84,6 +85,27 @@ def add_text_options(
         metavar="N",
         type=at_least(1),
         help="ciphertexts to work on at a time (default: one a core)",
+    )
+
+
+def add_device_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says where transformers run."""
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        help="where the transformers run: cpu, cuda, mps, or auto (default: %(default)s)",
+    )
+
+
+def add_out_option(parser: argparse.ArgumentParser, folder: str) -> None:
+    """Add the option that says where tables, records and figures go; `folder` is its default."""
+    parser.add_argument(
+        "--out",
+        metavar="FOLDER",
+        type=Path,
+        default=Path(folder),
+        help="where the tables (.csv), the records of how they were made (.json) and the figures "
+        "(.png) go (default: %(default)s)",
     )
 
 

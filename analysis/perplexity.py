@@ -30,7 +30,14 @@ from analysis.certificates import lower_order
 from analysis.intervals import CONFIDENCE
 from analysis.models import describe_models, seeded_generator
 from analysis.models import load_models as load_models
-from analysis.options import CORPORA, SEVERAL, add_corpus_options, read_corpus
+from analysis.options import (
+    CORPORA,
+    SEVERAL,
+    add_corpus_options,
+    add_device_option,
+    add_out_option,
+    read_corpus,
+)
 from analysis.regret import ERRORS, log2_keys
 from ciphers.alphabet import Alphabet, Ids
 from ciphers.errors import InputError
@@ -533,25 +540,14 @@ def _parser() -> argparse.ArgumentParser:
         default=0,
         help="the same seed gives the same texts and results (default: %(default)s)",
     )
-    parser.add_argument(
-        "--device",
-        default="cpu",
-        help="where the transformers run: cpu, cuda, mps, or auto (default: %(default)s)",
-    )
+    add_device_option(parser)
     parser.add_argument(
         "--jobs",
         metavar="N",
         type=at_least(1),
         help="texts that the mixture reads at a time (default: one a core)",
     )
-    parser.add_argument(
-        "--out",
-        metavar="FOLDER",
-        type=Path,
-        default=Path("results/perplexity"),
-        help="where the tables (.csv), the records of how they were made (.json) and the figures "
-        "(.png) go (default: %(default)s)",
-    )
+    add_out_option(parser, "results/perplexity")
     return parser
 
 

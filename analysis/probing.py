@@ -30,7 +30,15 @@ from tqdm import tqdm
 
 from analysis.curves import summarise, text_frame, text_rows
 from analysis.models import describe_models, load_models
-from analysis.options import CORPORA, LENGTHS, SEVERAL, add_corpus_options, read_corpus
+from analysis.options import (
+    CORPORA,
+    LENGTHS,
+    SEVERAL,
+    add_corpus_options,
+    add_device_option,
+    add_out_option,
+    read_corpus,
+)
 from analysis.perplexity import mean_interval
 from analysis.trials import Factory, Reading, Trial
 from ciphers.alphabet import Alphabet, Ids
@@ -786,25 +794,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME|PATH",
         help="the n-gram table (default: the one shipped for the alphabet)",
     )
-    parser.add_argument(
-        "--device",
-        default="cpu",
-        help="where the transformers run: cpu, cuda, mps, or auto (default: %(default)s)",
-    )
+    add_device_option(parser)
     parser.add_argument(
         "--jobs",
         metavar="N",
         type=at_least(1),
         help="texts that are deciphered at a time (default: one a core)",
     )
-    parser.add_argument(
-        "--out",
-        metavar="FOLDER",
-        type=Path,
-        default=Path("results/probes"),
-        help="where the tables (.csv), the records of how they were made (.json) and the figures "
-        "(.png) go (default: %(default)s)",
-    )
+    add_out_option(parser, "results/probes")
     return parser
 
 

@@ -29,7 +29,6 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -39,7 +38,7 @@ from tqdm import tqdm
 
 from analysis.intervals import CONFIDENCE, bootstrap_interval, wilson_interval
 from analysis.models import describe_models, load_models, seeded_generator
-from analysis.options import SEVERAL
+from analysis.options import SEVERAL, add_device_option, add_out_option
 from analysis.perplexity import MODELS
 from ciphers.alphabet import Alphabet, Ids
 from ciphers.corpora import Corpus, Document
@@ -711,19 +710,8 @@ def _parser() -> argparse.ArgumentParser:
         default=0,
         help="the same seed gives the same prompts and results (default: %(default)s)",
     )
-    parser.add_argument(
-        "--device",
-        default="cpu",
-        help="where the transformers run: cpu, cuda, mps, or auto (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--out",
-        metavar="FOLDER",
-        type=Path,
-        default=Path("results/reasoning"),
-        help="where the tables (.csv), the records of how they were made (.json) and the figure "
-        "(.png) go (default: %(default)s)",
-    )
+    add_device_option(parser)
+    add_out_option(parser, "results/reasoning")
     return parser
 
 
