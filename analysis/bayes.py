@@ -181,7 +181,7 @@ class _Task:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from analysis.results import check_writable
+    from analysis.results import check_outputs
     from decipher.ngram import load_ngram
 
     parts = [part for part in PARTS if part in (arguments.only or DEFAULT_PARTS)]
@@ -203,9 +203,7 @@ def _run(arguments: argparse.Namespace) -> None:
     )
     for part in parts:
         tables, _ = PARTS[part]
-        names = [f"{table}{suffix}" for table in tables for suffix in (".csv", ".json")]
-        for name in (*names, f"{part}.png"):
-            check_writable(task.out / name)
+        check_outputs(task.out, tables, [part])
 
     surveys = [part for part in parts if part in SURVEYS]
     if surveys:

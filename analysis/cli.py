@@ -188,7 +188,7 @@ def _transformers(arguments: argparse.Namespace) -> dict[str, Transformer]:
         InputError: one does not exist or does not fit the lengths or another one; or the texts are
             those that probes are fitted to.
     """
-    from analysis.perplexity import load_models
+    from analysis.models import load_models
 
     models = load_models(arguments.model or MODELS)
     (first, model), *others = models.items()

@@ -67,6 +67,10 @@ EXACT = 7
 #: A fifth of the default's work: the error of a text's evidence stays below the spread of texts.
 SMC_SETTINGS: dict[str, Any] = {"particles": 400, "swaps": 100, "islands": 2, "rounds": 2}
 
+#: What the command leaves.
+TABLES = ("contexts", "exponents")
+PICTURES = ("sizes", "vocabulary", "kinds")
+
 #: Contexts of the table in each doubling.
 PER_OCTAVE = 2
 #: Exponents are fitted from this context on, one point in each doubling.
@@ -717,7 +721,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from analysis.results import check_writable, describe_run, write_table
+    from analysis.results import check_outputs, describe_run, write_table
 
     said: dict[str, Any] = {
         "sizes": sorted({*(arguments.sizes or SIZES)}),
@@ -740,10 +744,7 @@ def _run(arguments: argparse.Namespace) -> None:
         arguments.chains,
         arguments.seed,
     )
-    tables = [arguments.out / f"{name}.csv" for name in ("contexts", "exponents")]
-    pictures = [arguments.out / f"{name}.png" for name in ("sizes", "vocabulary", "kinds")]
-    for path in (*tables, *(table.with_suffix(".json") for table in tables), *pictures):
-        check_writable(path)
+    check_outputs(arguments.out, TABLES, PICTURES)
 
     read = partial(
         measure,
@@ -760,9 +761,9 @@ def _run(arguments: argparse.Namespace) -> None:
     table = context_frame(readings, table_contexts(arguments.length))
     exponents = exponent_frame(readings, fit_contexts(arguments.length))
     record = describe_run(said, arguments.seed, _drawn(readings), ngram)
-    for frame, path in zip((table, exponents), tables, strict=True):
-        write_table(frame, path, record)
-    _draw(table, pictures, arguments.varied)
+    for frame, name in zip((table, exponents), TABLES, strict=True):
+        write_table(frame, arguments.out / f"{name}.csv", record)
+    _draw(table, [arguments.out / f"{name}.png" for name in PICTURES], arguments.varied)
     _print(table, exponents)
     print(f"tables, records and figures: {arguments.out}")
 

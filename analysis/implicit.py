@@ -681,7 +681,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from analysis.results import check_writable
+    from analysis.results import check_outputs
 
     sizes = SIZES if arguments.sizes is None else arguments.sizes
     if not sizes and not arguments.texts:
@@ -694,10 +694,8 @@ def _run(arguments: argparse.Namespace) -> None:
     ]
     tables = ["synthetic", "synthetic-doublings"] if sizes else []
     tables += ["english", "english-doublings", "regret"] if arguments.texts else []
-    names = [f"{name}{suffix}" for name in tables for suffix in (".csv", ".json")]
-    names += [f"{name}.png" for name in ("synthetic", "english") if name in tables]
-    for name in names:
-        check_writable(arguments.out / name)
+    pictures = [name for name in ("synthetic", "english") if name in tables]
+    check_outputs(arguments.out, tables, pictures)
     english = _read_english(arguments) if arguments.texts else None
     if languages:
         _run_synthetic(arguments, languages)

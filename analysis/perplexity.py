@@ -28,8 +28,7 @@ from tqdm import tqdm
 
 from analysis.certificates import lower_order
 from analysis.intervals import CONFIDENCE
-from analysis.models import describe_models, seeded_generator
-from analysis.models import load_models as load_models
+from analysis.models import describe_models, load_models, seeded_generator
 from analysis.options import (
     CORPORA,
     SEVERAL,
@@ -68,6 +67,10 @@ BATCH = 16
 #: is far below the spread between texts.
 SMC_SETTINGS: dict[str, Any] = {"islands": 2, "rounds": 2}
 MIXTURE = "Bayes mixture"
+
+#: What the command leaves.
+TABLES = ("positions", "bands", "contexts")
+PICTURES = ("loss", "gap")
 
 Kind = Literal["standard", "lexinvariant", "mixed", "n-gram", "mixture"]
 Bits = NDArray[np.float64]
@@ -552,7 +555,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from analysis.results import check_writable, describe_run, write_table
+    from analysis.results import check_outputs, describe_run, write_table
 
     names = MODELS if arguments.model is None else arguments.model
     models = load_models(names, arguments.device)
@@ -568,10 +571,7 @@ def _run(arguments: argparse.Namespace) -> None:
     rng = np.random.default_rng(arguments.seed)
     texts = cryptograms(corpus, alphabet, arguments.length, arguments.texts, rng).plaintext
     _check(models, texts, ngram, orders, arguments.bayes, arguments.draws)
-    tables = [arguments.out / f"{name}.csv" for name in ("positions", "bands", "contexts")]
-    pictures = [arguments.out / f"{name}.png" for name in ("loss", "gap")]
-    for path in (*tables, *(table.with_suffix(".json") for table in tables), *pictures):
-        check_writable(path)
+    check_outputs(arguments.out, TABLES, PICTURES)
 
     losses = measure(
         models,
@@ -602,9 +602,9 @@ def _run(arguments: argparse.Namespace) -> None:
         "jobs": arguments.jobs or -1,
     }
     record = describe_run(said, arguments.seed, corpus, ngram) | describe_models(models)
-    for frame, path in zip((position_frame(losses), bands, table), tables, strict=True):
-        write_table(frame, path, record)
-    _draw(bands, pictures, corpus.name)
+    for frame, name in zip((position_frame(losses), bands, table), TABLES, strict=True):
+        write_table(frame, arguments.out / f"{name}.csv", record)
+    _draw(bands, [arguments.out / f"{name}.png" for name in PICTURES], corpus.name)
     _print(table)
     print(f"tables, records and figures: {arguments.out}")
 

@@ -806,7 +806,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from analysis.results import check_writable, describe_run, write_table
+    from analysis.results import check_outputs, describe_run, write_table
 
     names = arguments.model or MODELS
     if arguments.split in ("train", "all"):
@@ -826,11 +826,7 @@ def _run(arguments: argparse.Namespace) -> None:
     _check(models, ngram, lengths, arguments.ciphers, arguments.bayes, probes)
     sources = arguments.corpus or CORPORA
     train, test = read_corpus(sources, "train"), read_corpus(sources, arguments.split)
-    for table in TABLES:
-        for suffix in (".csv", ".json"):
-            check_writable(arguments.out / f"{table}{suffix}")
-    for picture in PICTURES:
-        check_writable(arguments.out / f"{picture}.png")
+    check_outputs(arguments.out, TABLES, PICTURES)
 
     settings = {
         "lengths": lengths,

@@ -68,6 +68,10 @@ RESAMPLES = 1999
 MEASURES = ("exact", "token")
 AVERAGE = "average"
 
+#: What the command leaves.
+TABLES = ("accuracy", "summary")
+PICTURE = "accuracy"
+
 Right = NDArray[np.bool_]
 
 
@@ -717,7 +721,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(arguments: argparse.Namespace) -> None:
     from analysis.figures import plot_reasoning, save_figure
-    from analysis.results import check_writable, describe_run, write_table
+    from analysis.results import check_outputs, describe_run, write_table
 
     names = arguments.model or MODELS
     given = (arguments.pairs, arguments.lengths, arguments.examples)
@@ -728,10 +732,7 @@ def _run(arguments: argparse.Namespace) -> None:
     tasks = make_tasks(pairs, lengths, examples)
     models = load_models(names, arguments.device)
     alphabet = _check(models, tasks, arguments.prompts, arguments.draws)
-    tables = [arguments.out / f"{name}.csv" for name in ("accuracy", "summary")]
-    picture = arguments.out / "accuracy.png"
-    for path in (*tables, *(table.with_suffix(".json") for table in tables), picture):
-        check_writable(path)
+    check_outputs(arguments.out, TABLES, [PICTURE])
 
     scores = measure(models, tasks, arguments.prompts, arguments.draws, arguments.seed)
     frame = accuracy_frame(scores)
@@ -748,9 +749,9 @@ def _run(arguments: argparse.Namespace) -> None:
     }
     prompts = _corpus(tasks, alphabet, arguments.prompts, arguments.seed)
     record = describe_run(said, arguments.seed, prompts) | describe_models(models)
-    for table, path in zip((frame, summary), tables, strict=True):
-        write_table(table, path, record)
-    save_figure(plot_reasoning(frame), picture)
+    for table, name in zip((frame, summary), TABLES, strict=True):
+        write_table(table, arguments.out / f"{name}.csv", record)
+    save_figure(plot_reasoning(frame), arguments.out / f"{PICTURE}.png")
     _print(summary)
     print(f"tables, records and figure: {arguments.out}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -84,6 +84,25 @@ def record_path(path: str | os.PathLike[str]) -> Path:
     if Path(path).suffix.lower() != ".csv":
         raise InputError(f"cannot write a table to {str(path)!r}: give a name that ends in .csv")
     return Path(path).with_suffix(".json")
+
+
+def check_outputs(folder: Path, tables: Iterable[str], pictures: Iterable[str]) -> None:
+    """`check_writable` for all that a study leaves in a folder: tables, their records, and figures.
+
+    Args:
+        folder: where they will go.
+        tables: names of CSV files, without the suffix.
+        pictures: names of PNG files, likewise.
+
+    Raises:
+        InputError: one of them cannot be written.
+    """
+    for table in tables:
+        path = folder / f"{table}.csv"
+        check_writable(path)
+        check_writable(record_path(path))
+    for picture in pictures:
+        check_writable(folder / f"{picture}.png")
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:

@@ -14,6 +14,7 @@ from scipy.special import logsumexp
 
 import analysis.perplexity as perplexity
 from analysis.figures import plot_loss, plot_perplexity_gap
+from analysis.models import load_models
 from analysis.perplexity import (
     BATCH,
     MIXTURE,
@@ -21,7 +22,6 @@ from analysis.perplexity import (
     band_frame,
     context_bands,
     geometric_bands,
-    load_models,
     main,
     mean_interval,
     measure,
