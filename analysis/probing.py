@@ -17,7 +17,7 @@ import argparse
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,16 +66,15 @@ PREDICTIVE = "predictive"
 SELECTIVE = ("linear", "mlp")
 #: The lines beside those of the models.
 FREQUENCY = "frequency ranking"
-SEARCH = "n-gram search, MAP key"
 SMC = "SMC, posterior decoding"
+MAP = "SMC, MAP key"
 #: How many texts each step takes: the whole is to be done in minutes on two cores.
-BAYES = 20
 PROBE_TEXTS = 100
 LAYER_TEXTS = 32
 #: How a posterior is read where it is not by posterior decoding.
-RULES: dict[str, Rule] = {FREQUENCY: "map", SEARCH: "map"}
-#: Fewer populations than the default: their error is far below the spread between texts.
-SMC_SETTINGS: dict[str, Any] = {"islands": 2, "rounds": 1}
+RULES: dict[str, Rule] = {FREQUENCY: "map", MAP: "map"}
+#: Smaller populations than the default: their error is far below the spread between texts.
+SMC_SETTINGS: dict[str, Any] = {"islands": 2, "rounds": 1, "particles": 250}
 
 #: The controls, all read by a linear probe, and what they are held against.
 TRAINED = "trained weights"
@@ -84,8 +83,8 @@ RAW = "symbol vectors alone"
 SHUFFLED = "shuffled labels"
 CONTROL_TASK = "control task"
 OTHER = "fed ciphertext"
-#: The ridge of the probes that are fitted to each layer, where a choice for each would take long.
-RIDGE = 1e-3
+#: Texts beside those that the linear probes of layers are fitted to, to choose a layer by.
+CHOOSING = 16
 #: Symbols of a text at which confusions are shown: enough is known there, and not yet all.
 CONFUSED = 64
 #: Stands for the space where that could not be seen.
@@ -156,11 +155,10 @@ class Pair:
 
     def hits(self) -> Right:
         """Which symbols [N, n] of the texts measured on a linear probe names."""
-        from analysis.probes import LinearProbe
-        from analysis.states import hits
+        from analysis.states import hits, quick_probe
 
-        probe = LinearProbe(ridges=RIDGE)
-        return hits(probe.fit(self.fitted.X, self.fitted.y, self.fitted.groups), self.measured)
+        fitted = quick_probe().fit(self.fitted.X, self.fitted.y, self.fitted.groups)
+        return hits(fitted, self.measured)
 
     @property
     def chance(self) -> float:
@@ -179,7 +177,7 @@ def measure(
     lengths: Sequence[int] = LENGTHS,
     *,
     ciphers: int = 200,
-    bayes: int = BAYES,
+    bayes: int | None = None,
     probes: Sequence[str] = PROBES,
     probe_texts: int = PROBE_TEXTS,
     layer_texts: int = LAYER_TEXTS,
@@ -198,8 +196,7 @@ def measure(
         test: where those come from that are measured on: a split with none of these books.
         lengths: after how many symbols; the longest is that of the texts.
         ciphers: texts to measure on.
-        bayes: of these, so many from the first are read by SMC and by n-gram search, which are
-            slow.
+        bayes: of these, so many from the first are read by SMC, which is slow; None is all.
         probes: names of probes (see `analysis.probes.make_probe`).
         probe_texts: texts that they are fitted to.
         layer_texts: texts that the linear probes of single layers and of controls are fitted to.
@@ -213,13 +210,16 @@ def measure(
             context, there is no such probe, or no document is long enough.
     """
     from analysis.readers import ProbeDecipherer, make_readers
+    from analysis.states import best_layer, hits, layer_probes, read_states, torch_generator
 
+    bayes = ciphers if bayes is None else bayes
     _check(models, ngram, lengths, ciphers, bayes, probes)
     lengths = sorted({*lengths})
     draw = partial(cryptograms, alphabet=ngram.alphabet, length=lengths[-1])
     for_test, for_train, *for_models = np.random.default_rng(seed).spawn(2 + len(models))
     texts = draw(test, count=ciphers, rng=for_test)
     batches = draw(train, count=layer_texts, rng=for_train), texts
+    choosing = draw(train, count=CHOOSING, rng=for_train)
     decipher = partial(
         read_prefixes, lengths=lengths, ngram=ngram, seed=seed, jobs=jobs, progress=progress
     )
@@ -227,10 +227,14 @@ def measure(
     for (label, model), rng in zip(models.items(), for_models, strict=True):
         studied = model is next(iter(models.values()))
         names = [*probes, PREDICTIVE] if studied else probes[:1]
-        readers = make_readers(names, {label: model}, ngram, train, texts=probe_texts, seed=seed)
         pair = _read(model, batches, rng)
-        layers = np.stack([pair.layer(layer).hits() for layer in range(len(pair.fitted.states))])
-        best = readers[f"{probes[0]}, {label}"].about["layer"]
+        by_layer = layer_probes(pair.fitted)
+        layers = np.stack([hits(p, pair.measured.layer(i)) for i, p in enumerate(by_layer)])
+        generator = torch_generator(model, rng)
+        best = best_layer(read_states(model, choosing, generator, None), by_layer)
+        readers = make_readers(
+            names, {label: model}, ngram, train, texts=probe_texts, layer=best, seed=seed
+        )
         study.layers[label] = layers
         study.controls.append(
             Control(TRAINED if studied else OTHER, label, best, layers[best], pair.chance)
@@ -251,13 +255,10 @@ def measure(
     frequency = partial(make_decipherer, "frequency", ngram)
     study.readings.extend(decipher(FREQUENCY, frequency, texts))
     if bayes:
-        few = Batch(
-            texts.alphabet, texts.ciphertext[:bayes], texts.plaintext[:bayes], texts.keys[:bayes]
-        )
-        search = partial(make_decipherer, "ngram", ngram)
         smc = partial(make_decipherer, "smc", ngram, **SMC_SETTINGS)
-        study.readings.extend(decipher(SEARCH, search, few))
-        study.readings.extend(decipher(SMC, smc, few))
+        found = decipher(SMC, smc, texts.take(slice(bayes)))
+        study.readings.extend(replace(reading, decipherer=MAP) for reading in found)
+        study.readings.extend(found)
     return study
 
 
@@ -395,10 +396,11 @@ def _selectivities(
 ) -> dict[str, Selectivity]:
     """Of those probes that do not learn by heart alone."""
     from analysis.controls import selectivity
-    from analysis.probes import LinearProbe, make_probe
+    from analysis.probes import make_probe
+    from analysis.states import quick_probe
 
     made = {
-        name: LinearProbe(ridges=RIDGE) if name == "linear" else make_probe(name, 0)
+        name: quick_probe() if name == "linear" else make_probe(name, 0)
         for name in SELECTIVE
         if name in probes
     }
@@ -762,12 +764,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     numbers = {
         "--ciphers": (1, 200, "ciphertexts to measure on"),
-        "--bayes": (
-            0,
-            BAYES,
-            "of these, so many are read by SMC and by n-gram search too, which are slow; 0 leaves "
-            "them out",
-        ),
+        "--bayes": (0, None, "of these, so many are read by SMC too, which is slow"),
         "--probe-texts": (
             5,
             PROBE_TEXTS,
@@ -787,7 +784,7 @@ def _parser() -> argparse.ArgumentParser:
             metavar="N",
             type=at_least(least),
             default=default,
-            help=f"{said} (default: %(default)s)",
+            help=f"{said} (default: {'all' if default is None else default})",
         )
     parser.add_argument(
         "--ngram",
@@ -807,6 +804,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(arguments: argparse.Namespace) -> None:
     from analysis.results import check_outputs, describe_run, write_table
+    from analysis.states import RIDGE, STEPS
 
     names = arguments.model or MODELS
     if arguments.split in ("train", "all"):
@@ -823,7 +821,8 @@ def _run(arguments: argparse.Namespace) -> None:
     models = load_models(names, arguments.device)
     ngram = _ngram(arguments.ngram, next(iter(models.values())).alphabet)
     probes = arguments.probes or PROBES
-    _check(models, ngram, lengths, arguments.ciphers, arguments.bayes, probes)
+    bayes = arguments.ciphers if arguments.bayes is None else arguments.bayes
+    _check(models, ngram, lengths, arguments.ciphers, bayes, probes)
     sources = arguments.corpus or CORPORA
     train, test = read_corpus(sources, "train"), read_corpus(sources, arguments.split)
     check_outputs(arguments.out, TABLES, PICTURES)
@@ -831,7 +830,7 @@ def _run(arguments: argparse.Namespace) -> None:
     settings = {
         "lengths": lengths,
         "ciphers": arguments.ciphers,
-        "bayes": arguments.bayes,
+        "bayes": bayes,
         "probes": list(probes),
         "probe_texts": arguments.probe_texts,
         "layer_texts": arguments.layer_texts,
@@ -845,7 +844,7 @@ def _run(arguments: argparse.Namespace) -> None:
         "split": arguments.split,
         "confused": arguments.confused,
         "smc": SMC_SETTINGS,
-        "ridge": RIDGE,
+        "quick_probe": {"ridge": RIDGE, "steps": STEPS},
         "device": arguments.device,
         "jobs": jobs,
         "readers": study.fits,

@@ -36,7 +36,7 @@ from analysis.states import (
 )
 from ciphers.corpora import Corpus
 from ciphers.errors import InputError
-from ciphers.samples import Batch, cryptograms
+from ciphers.samples import cryptograms
 from decipher.language import LanguageModel
 from decipher.lexinvariant.model import Transformer
 from decipher.posterior import Decipherer, KeyPosterior, check_known, check_prefixes
@@ -45,8 +45,9 @@ Array = NDArray[np.float64]
 
 #: Symbols of a text that a probe is fitted to, if the model can read so many.
 LENGTH = 512
-#: Texts that the layer is chosen by: there the states of all layers are kept.
-FOR_LAYER = 64
+#: Texts that the layer is chosen by, one half to fit linear probes and the other to score them:
+#: there the states of all layers are kept.
+FOR_LAYER = 32
 #: The share of every token's probability that is spread evenly over the letters before logarithms
 #: are taken: a probe that has never met a letter must not rule it out.
 FLOOR = 1e-3
@@ -246,12 +247,7 @@ def make_readers(
         generator = torch_generator(model, for_vectors)
         at = layer
         if at is None:
-            some = Batch(
-                batch.alphabet,
-                batch.ciphertext[:FOR_LAYER],
-                batch.plaintext[:FOR_LAYER],
-                batch.keys[:FOR_LAYER],
-            )
+            some = batch.take(slice(FOR_LAYER))
             at = best_layer(read_states(model, some, generator, None))
         states = read_states(model, batch, generator, at)
         for name, probe in probes.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +19,8 @@ from decipher.lexinvariant.model import Transformer
 
 #: Texts that a transformer reads at a time.
 BATCH = 16
+#: The ridge of `quick_probe`, and its steps at most.
+RIDGE, STEPS = 1e-3, 60
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,21 +122,39 @@ def hits(probe: Any, states: HiddenStates) -> NDArray[np.bool_]:
     return np.asarray(probe.predict(states.X) == states.y).reshape(states.labels.shape)
 
 
-def best_layer(states: HiddenStates) -> int:
-    """The layer, after at least one block, whose states a linear probe reads best.
+def quick_probe() -> LinearProbe:
+    """A linear probe for where many are fitted: to choose each one's ridge, and to go on to the
+    last digits of the optimum, would take long."""
+    return LinearProbe(ridges=RIDGE, max_iter=STEPS)
+
+
+def layer_probes(states: HiddenStates) -> list[LinearProbe]:
+    """A `quick_probe` fitted to each layer of `states`, which has all of them."""
+    return [
+        quick_probe().fit(one.X, one.y, one.groups)
+        for one in map(states.layer, range(len(states.states)))
+    ]
+
+
+def best_layer(states: HiddenStates, probes: Sequence[LinearProbe] | None = None) -> int:
+    """The layer, after at least one block, whose states a `quick_probe` reads best.
 
     Args:
-        states: of all layers; the probe is fitted on one half of the texts and scored on the other.
+        states: of all layers.
+        probes: what `layer_probes` gives for other texts; by default they are fitted to one half of
+            these texts and scored on the other.
+
+    Raises:
+        InputError: there are no halves.
     """
-    half = len(states.labels) // 2
-    if half < 1:
-        raise InputError("one text does not tell which layer is best: give at least 2")
-    scores = []
-    for layer in range(1, len(states.states)):
-        one = states.layer(layer)
-        inside, outside = one.take(slice(half)), one.take(slice(half, None))
-        scores.append(LinearProbe(ridges=1e-3).fit(inside.X, inside.y).score(outside.X, outside.y))
-    return 1 + int(np.argmax(scores))
+    if probes is None:
+        half = len(states.labels) // 2
+        if half < 1:
+            raise InputError("one text does not tell which layer is best: give at least 2")
+        probes = layer_probes(states.take(slice(half)))
+        states = states.take(slice(half, None))
+    scores = [hits(probe, states.layer(i)).mean() for i, probe in enumerate(probes)]
+    return 1 + int(np.argmax(scores[1:]))
 
 
 def torch_generator(model: Transformer, rng: np.random.Generator) -> torch.Generator:

@@ -45,6 +45,10 @@ class Batch:
     def __iter__(self) -> Iterator[Cryptogram]:
         return (self[i] for i in range(len(self)))
 
+    def take(self, rows: slice) -> Batch:
+        """Some of them."""
+        return Batch(self.alphabet, self.ciphertext[rows], self.plaintext[rows], self.keys[rows])
+
 
 def cryptograms(
     corpus: Corpus | Sequence[Ids],

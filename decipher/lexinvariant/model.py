@@ -277,7 +277,7 @@ class Attention(nn.Module):
             values = torch.cat([cache.values, values], dim=2)
         remembered = Cache(keys, values, (key[:, :, -1:], value[:, :, -1:]))
         # Beyond the first call one position is read at a time, and it may look at all there are.
-        if cache is None and x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        if cache is None and x.device.type == "cpu":
             y = _attend_in_blocks(query, keys, values)
         else:
             y = F.scaled_dot_product_attention(
@@ -600,13 +600,15 @@ def _normalise(x: Tensor) -> Tensor:
 
 
 def _attend_in_blocks(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Causal attention, [B, H, n, D] each, for bfloat16 on a CPU.
+    """Causal attention on a CPU: query and keys [B, H, n, D'], values [B, H, n, D].
 
-    There torch's fused kernel takes twice the time of plain products; blocks of queries leave out
-    most of what is masked.
+    There torch's fused kernel takes no marks beside the keys, and in bfloat16 twice the time of
+    plain products; blocks of queries leave out most of what is masked.
     """
-    dtype, n, parts = torch.get_autocast_dtype("cpu"), query.shape[2], []
-    query, keys, values = query.to(dtype), keys.to(dtype), values.to(dtype)
+    if torch.is_autocast_enabled("cpu"):
+        dtype = torch.get_autocast_dtype("cpu")
+        query, keys, values = query.to(dtype), keys.to(dtype), values.to(dtype)
+    n, parts = query.shape[2], []
     for start in range(0, n, QUERY_BLOCK):
         end = min(start + QUERY_BLOCK, n)
         scores = query[:, :, start:end] @ keys[:, :, :end].mT

@@ -24,7 +24,7 @@ from analysis.readers import (
     recover_mapping,
     token_log_proba,
 )
-from analysis.states import HiddenStates, best_layer, hits, read_states
+from analysis.states import HiddenStates, best_layer, hits, layer_probes, read_states
 from ciphers import LETTERS_SPACE, Alphabet, InputError, Key, cryptograms, load_corpus
 from ciphers.samples import Batch
 from decipher import NGramModel
@@ -132,7 +132,8 @@ def test_the_ridge_is_that_with_the_least_held_out_loss() -> None:
             proba = reference.fit(standard[~out], y[~out]).predict_proba(standard[out])
             loss -= np.log(proba[np.arange(out.sum()), y[out]]).sum()
         losses.append(loss / 90)
-    np.testing.assert_allclose(probe.losses_, losses, rtol=1e-3)
+    # The fits that it is chosen by are not run to the end.
+    np.testing.assert_allclose(probe.losses_, losses, rtol=3e-3)
     assert probe.ridge_ == ridges[int(np.argmin(losses))]
     assert probe.ridge_ not in (ridges[0], ridges[-1])
 
@@ -250,7 +251,16 @@ def test_the_best_layer_is_where_the_letters_are() -> None:
     told = torch.eye(4)[torch.tensor(labels.astype(int))]
     noise[0] += 9 * told
     noise[2] += 3 * told
-    assert best_layer(HiddenStates(noise, labels, labels)) == 2
+    states = HiddenStates(noise, labels, labels)
+    assert best_layer(states) == 2
+    probes = layer_probes(states.take(slice(3)))
+    assert len(probes) == 4
+    assert best_layer(states.take(slice(3, None)), probes) == 2
+    # A probe of another layer does not read it.
+    probes[2] = probes[1]
+    assert best_layer(states.take(slice(3, None)), probes) != 2
+    with pytest.raises(InputError, match="at least 2"):
+        best_layer(states.take(slice(1)))
 
 
 # --- from tokens to keys --------------------------------------------------------------------------

@@ -22,10 +22,10 @@ from analysis.probes import LinearProbe
 from analysis.probing import (
     CONTROL_TASK,
     FREQUENCY,
+    MAP,
     OTHER,
     PICTURES,
     RAW,
-    SEARCH,
     SHUFFLED,
     SMC,
     SPACE,
@@ -166,7 +166,7 @@ def test_what_is_there_is_found_and_nothing_where_nothing_is(planted, bigrams) -
         "predictive, planted",
         "linear, control",
         FREQUENCY,
-        SEARCH,
+        MAP,
         SMC,
     ]
     assert accuracy.loc[(SMC, 32), "ciphers"] == 2
