@@ -7,10 +7,10 @@ READY := $(VENV)/.ready
 NOVELS ?= ../shared/corpora/novels
 export NLTK_DATA ?= $(wildcard $(abspath ../shared/nltk_data))
 
-.PHONY: help setup accuracy bayes perplexity convergence reasoning probes test lint format tables models bench clean
+.PHONY: help setup accuracy bayes perplexity convergence reasoning regularisation probes figures report test lint format tables models bench clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: $(READY) ## create .venv, install, compile the search once
 
@@ -36,9 +36,18 @@ convergence: $(READY) ## how fast the Bayes mixture becomes the model that it mi
 reasoning: $(READY) ## in-context reasoning, LookUp and Permutation, from the shipped weights; results/reasoning/
 	$(BIN)/python -m analysis.reasoning --out results/reasoning
 
+regularisation: $(READY) ## what a little lexinvariance costs and buys, from the shipped weights; results/regularisation/
+	$(BIN)/python -m analysis.regularisation --out results/regularisation
+
 probes: $(READY) ## what hidden states tell of the key, and how Bayesian the predictions are, from the shipped weights; results/probes/, results/implicit/
 	$(BIN)/python -m analysis.probing --out results/probes
 	$(BIN)/python -m analysis.implicit --out results/implicit
+
+figures: $(READY) ## every figure of the toolkit, each in its folder of results/; what has not changed is reused
+	$(BIN)/python -m analysis.studies --out results
+
+report: $(READY) ## all figures, tables and claims in one page: results/report.html
+	$(BIN)/python -m analysis.report --out results
 
 test: $(READY) ## run all tests
 	$(BIN)/python -m pytest
@@ -57,9 +66,12 @@ tables: $(READY) ## estimate the shipped n-gram tables anew from the novels and 
 	$(BIN)/decipher fit $(NOVELS) brown --alphabet letters --order 5 --out decipher/data/letters.npz
 	$(BIN)/decipher fit $(NOVELS) brown --alphabet letters-space --order 5 --out decipher/data/letters-space.npz
 
-models: $(READY) ## train the shipped transformers anew from the novels and Brown (two hours and more)
+models: $(READY) ## train the shipped transformers anew from the novels and Brown (some hours)
 	$(BIN)/decipher train --preset small --embedding lexinvariant --corpus $(NOVELS) brown --threads 1 --out runs/letters-space-lexinvariant --publish decipher/data/letters-space-lexinvariant.safetensors
 	$(BIN)/decipher train --preset small --embedding learned --corpus $(NOVELS) brown --threads 1 --out runs/letters-space-standard --publish decipher/data/letters-space-standard.safetensors
+	for model in 0:0 10:0.1 25:0.25 50:0.5 75:0.75 100:1; do \
+		$(BIN)/decipher train --preset small --embedding mixed --random-share $${model#*:} --symbols 2500000 --corpus $(NOVELS) brown --threads 1 --out runs/letters-space-mixed-$${model%:*} --publish decipher/data/letters-space-mixed-$${model%:*}.safetensors || exit 1; \
+	done
 
 bench: $(READY) ## compare with peers, with the truth and with the machine's floor (hours); results/benchmarks/
 	$(PYTHON) -m venv .venv-bench

@@ -303,3 +303,7 @@ def _cells(frame: pd.DataFrame, layout: str) -> pd.DataFrame:
             "seconds": [f"{seconds:.2g}" for seconds in frame["seconds"]],
         }
     )
+
+
+if __name__ == "__main__":
+    leave(main())

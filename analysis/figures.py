@@ -591,6 +591,139 @@ def _plot_answers(ax: Axes, frame: pd.DataFrame, measure: str, along: str) -> No
     _finish(ax)
 
 
+def plot_regularisation(
+    frame: pd.DataFrame, figure: Figure | None = None, *, corpus: str = ""
+) -> Figure:
+    """What random embeddings cost and buy: against their probability p, perplexity and accuracy in
+    context, by learned vectors and by fresh ones; against the number of swapped symbols and the
+    rate of typos, bits a symbol, a line for each p. What was not measured has no panel.
+
+    Args:
+        frame: what `outcome_frame` of `analysis.regularisation` gives.
+        figure: where to draw; by default a new one.
+        corpus: where the texts came from, for the title.
+    """
+    of_all = frame[frame["band"] == "all"]
+    named = frame["measure"].unique()
+    tasks = [name for name in ("LookUp", "Permutation") if name in named]
+    changes = [
+        (f"{measure}{what}", said, along)
+        for measure, what, said, along in (
+            ("partial cipher", "", "loss (bits a symbol)", "symbols swapped"),
+            ("misspelling", ", cost", "cost to words without a typo\n(bits a symbol)",
+             "words with a typo (%)"),
+        )
+        if measure in named
+    ]  # fmt: skip
+    panels = 1 + bool(tasks) + len(changes)
+    columns = min(2, panels)
+    rows = -(-panels // columns)
+    if figure is None:
+        figure = Figure(figsize=(4.8 * columns, 3.6 * rows + 0.9), layout="constrained")
+    axes = iter(figure.subplots(rows, columns, squeeze=False).flat)
+    _plot_english(next(axes), of_all[of_all["measure"] == "English"])
+    if tasks:
+        _plot_tasks(next(axes), of_all[of_all["measure"].isin(tasks)])
+    for measure, said, along in changes:
+        ax = next(axes)
+        of_measure = of_all[of_all["measure"] == measure]
+        _plot_changed(ax, of_measure, 100 if along.endswith("(%)") else 1)
+        ax.set_title(measure.removesuffix(", cost"), loc="left", fontsize="small")
+        ax.set_xlabel(along)
+        ax.set_ylabel(said)
+        handles = ax.get_legend_handles_labels()
+    for ax in axes:
+        ax.set_axis_off()
+    if changes:
+        figure.legend(
+            *handles, loc="outside lower center", ncols=4, frameon=False, handlelength=3.2,
+            fontsize="small",
+            title="partial cipher and misspelling, by learned vectors unless said otherwise",
+            title_fontsize="small",
+        )  # fmt: skip
+    english = frame.loc[frame["measure"] == "English", "texts"]
+    prompts = frame.loc[frame["measure"].isin(tasks), "texts"]
+    said = f"{_range(english)} texts" + (f", {_range(prompts)} prompts a setting" if tasks else "")
+    _figure_title(
+        figure,
+        "What does a little lexinvariance cost and buy?" + (f" {corpus}" if corpus else ""),
+        f"{said}; p: the probability of a random vector in training; band: 95 % confidence "
+        "interval",
+    )
+    return figure
+
+
+def _plot_english(ax: Axes, frame: pd.DataFrame) -> None:
+    """Perplexity against p, a line for each reading."""
+    curves = frame.assign(
+        perplexity=2 ** frame["value"],
+        perplexity_low=2 ** frame["low"],
+        perplexity_high=2 ** frame["high"],
+    ).groupby("reading")
+    named = (
+        ("learned", "learned vectors (untrained at p = 1)"),
+        ("fresh", "fresh vectors (never seen at p = 0)"),
+    )
+    for (reading, said), style in zip(named, _styles(), strict=False):
+        if reading in curves.groups:
+            _plot_curve(ax, curves.get_group(reading), "perplexity", said, style, along="p")
+    _log_axis(ax)
+    ax.set_ylabel("perplexity (a symbol)")
+    ax.set_title("English", loc="left", fontsize="small")
+    _share_axis(ax, frame["p"])
+    ax.legend(frameon=False, handlelength=3.2, fontsize="small")
+
+
+def _plot_tasks(ax: Axes, frame: pd.DataFrame) -> None:
+    """Accuracy against p, a line for each task and reading; a broken one for who guesses."""
+    styles = _styles()
+    for task, of_task in frame.groupby("measure", sort=False):
+        for reading in ("learned", "fresh"):
+            curve = of_task[of_task["reading"] == reading].assign(
+                value_low=of_task["low"], value_high=of_task["high"]
+            )
+            if len(curve):
+                _plot_curve(ax, curve, "value", f"{task}, {reading}", next(styles), along="p")
+        guess = of_task["guess"].iloc[0]
+        line = BOUND_LINE if task == "LookUp" else (0, (1, 2))
+        ax.axhline(
+            guess, color="black", linewidth=1.2, linestyle=line, label=f"{task}, guess", zorder=2
+        )
+    ax.set_ylim(0, 1)
+    ax.set_ylabel("share of answers right")
+    ax.set_title("reasoning in context", loc="left", fontsize="small")
+    _share_axis(ax, frame["p"])
+    ax.legend(frameon=False, handlelength=3.2, fontsize="small", ncols=2)
+
+
+def _plot_changed(ax: Axes, frame: pd.DataFrame, times: float) -> None:
+    """A line for each p, from dark to light, by learned vectors where the model has them; settings
+    are shown `times` what they are."""
+    shares = sorted(frame["p"].unique())
+    colours = matplotlib.colormaps[SEQUENTIAL](np.linspace(0, 0.88, len(shares)))
+    for share, colour, marker in zip(shares, colours, cycle(MARKERS), strict=False):
+        of_share = frame[frame["p"] == share]
+        reading = "learned" if "learned" in of_share["reading"].unique() else "fresh"
+        curve = of_share[of_share["reading"] == reading]
+        curve = curve.assign(
+            x=times * curve["setting"], value_low=curve["low"], value_high=curve["high"]
+        )
+        label = f"p = {share:g}" + ("" if reading == "learned" else ", fresh vectors")
+        style = _Style(colour, marker, "-" if reading == "learned" else "--")
+        _plot_curve(ax, curve, "value", label, style, along="x")
+    ticks = sorted(times * frame["setting"].unique())
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    _finish(ax)
+
+
+def _share_axis(ax: Axes, shares: pd.Series[float]) -> None:
+    """Probabilities, each that was measured with its tick."""
+    ticks = sorted(shares.unique())
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.set_xlabel("p")
+    _finish(ax)
+
+
 class _Style(NamedTuple):
     """How one line is told from the others."""
 

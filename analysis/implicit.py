@@ -24,6 +24,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -85,8 +86,9 @@ GOAL = 0.02
 #: Texts of a chain that the probe is fitted to.
 PROBED = 128
 
-#: Symbols on which the transformer of a synthetic language is trained, and its context.
-TRAINING = 2_000_000
+#: Symbols on which the transformer of a synthetic language is trained, for each symbol of its
+#: alphabet, and its context.
+TRAINING = 1_000_000
 CONTEXT = 128
 
 TRANSFORMER = "transformer"
@@ -191,7 +193,7 @@ def default_config(context: int) -> Config:
     from decipher.lexinvariant.model import Config
 
     return Config(
-        layers=2, passes=2, heads=4, width=64, hidden=256, context=context, vector_width=32,
+        layers=2, passes=4, heads=4, width=64, hidden=256, context=context, vector_width=32,
         shifted_keys=1, shifted_values=1, matching=1, pointer=32,
     )  # fmt: skip
 
@@ -228,7 +230,7 @@ def train_reader(
         config: the sizes.
         recipe: the plan; its seed settles the text too.
         folder: where trainings are kept, each in a folder of its own that no other plan shares. A
-            training that was stopped goes on there.
+            training that was stopped goes on there. Those of the command's defaults are shipped.
 
     Returns:
         The file of the weights.
@@ -238,9 +240,10 @@ def train_reader(
     """
     from decipher.lexinvariant.train import MODEL, Habits, Trainer
 
-    plan = {"language": language.hash, "config": asdict(config), "recipe": asdict(recipe)}
-    digest = hashlib.sha256(json.dumps(plan).encode()).hexdigest()[:12]
-    name = f"chain-{language.alphabet.size}-{language.order - 1}-{digest}"
+    name = plan_name(language, config, recipe)
+    shipped = Path(str(resources.files("analysis") / "data" / f"{name}.safetensors"))
+    if shipped.exists():
+        return shipped
     if not (folder / name / MODEL).exists():
         # Another stream of random numbers than that of any text to measure on.
         rng = np.random.default_rng([recipe.seed, 2])
@@ -251,6 +254,15 @@ def train_reader(
                 habits=Habits(progress=False),
             ).run()  # fmt: skip
     return folder / name / MODEL
+
+
+def plan_name(language: NGramModel, config: Config, recipe: Recipe) -> str:
+    """What a training is called that no other plan shares."""
+    # To few digits: what machines round differently is still the same language.
+    scores = np.round(language.levels[-1].log_prob.astype(float), 2).tolist()
+    plan = {"language": scores, "config": asdict(config), "recipe": asdict(recipe)}
+    digest = hashlib.sha256(json.dumps(plan).encode()).hexdigest()[:12]
+    return f"chain-{language.alphabet.size}-{language.order - 1}-{digest}"
 
 
 @contextmanager
@@ -604,8 +616,8 @@ def _parser() -> argparse.ArgumentParser:
         "--symbols",
         metavar="N",
         type=at_least(1),
-        default=TRAINING,
-        help="to train a transformer on each (default: %(default)s)",
+        help=f"to train a transformer on each (default: {TRAINING} for each of its V symbols; at the "
+        "defaults the trained ones are shipped)",
     )
     add(
         "--context",
@@ -715,13 +727,20 @@ def _run_synthetic(arguments: argparse.Namespace, languages: Sequence[NGramModel
     from decipher.lexinvariant.checkpoint import load
 
     config = default_config(arguments.context)
-    recipe = default_recipe(arguments.symbols, arguments.context, arguments.seed)
+    recipes = [
+        default_recipe(
+            arguments.symbols or TRAINING * language.alphabet.size,
+            arguments.context,
+            arguments.seed,
+        )
+        for language in languages
+    ]
     jobs = arguments.jobs or -1
     # Processes: with models this small Python is busy much of the time.
     processes = min(len(languages), joblib.effective_n_jobs(jobs))
     paths = joblib.Parallel(n_jobs=processes, return_as="generator")(
         joblib.delayed(train_reader)(language, config, recipe, arguments.out / "trainings")
-        for language in languages
+        for language, recipe in zip(languages, recipes, strict=True)
     )
     trained = list(tqdm(paths, "training", len(languages), unit="language", disable=None))
     divergences: list[Divergence] = []
@@ -736,14 +755,16 @@ def _run_synthetic(arguments: argparse.Namespace, languages: Sequence[NGramModel
         documents += [Document(name, language.alphabet.decode(text)) for text in texts.plaintext]
         about[name] = {
             "hash": language.hash,
-            "weights": str(path.relative_to(arguments.out)),
+            "weights": str(
+                path.relative_to(arguments.out) if path.is_relative_to(arguments.out) else path.name
+            ),
             "probe_layer": layer,
             "provenance": model.provenance,
         }
     said = {
         "sizes": [language.alphabet.size for language in languages],
         "order": arguments.order,
-        "symbols": arguments.symbols,
+        "symbols": [recipe.symbols for recipe in recipes],
         "context": arguments.context,
         "samples": arguments.samples,
         "probed": PROBED,

@@ -69,12 +69,16 @@ FREQUENCY = "frequency ranking"
 SMC = "SMC, posterior decoding"
 MAP = "SMC, MAP key"
 #: How many texts each step takes: the whole is to be done in minutes on two cores.
+BAYES = 60
 PROBE_TEXTS = 100
 LAYER_TEXTS = 32
 #: How a posterior is read where it is not by posterior decoding.
 RULES: dict[str, Rule] = {FREQUENCY: "map", MAP: "map"}
-#: Smaller populations than the default: their error is far below the spread between texts.
-SMC_SETTINGS: dict[str, Any] = {"islands": 2, "rounds": 1, "particles": 250}
+#: Fewer populations than the default: their error is far below the spread between texts. Beyond
+#: `SHORT` symbols, where the posterior is narrow, they are small as well.
+SMC_SETTINGS: dict[str, Any] = {"islands": 2, "rounds": 1}
+SHORT = 64
+SMC_LONG = SMC_SETTINGS | {"particles": 150, "swaps": 100}
 
 #: The controls, all read by a linear probe, and what they are held against.
 TRAINED = "trained weights"
@@ -177,7 +181,7 @@ def measure(
     lengths: Sequence[int] = LENGTHS,
     *,
     ciphers: int = 200,
-    bayes: int | None = None,
+    bayes: int = BAYES,
     probes: Sequence[str] = PROBES,
     probe_texts: int = PROBE_TEXTS,
     layer_texts: int = LAYER_TEXTS,
@@ -196,7 +200,7 @@ def measure(
         test: where those come from that are measured on: a split with none of these books.
         lengths: after how many symbols; the longest is that of the texts.
         ciphers: texts to measure on.
-        bayes: of these, so many from the first are read by SMC, which is slow; None is all.
+        bayes: of these, so many from the first, or all, are read by SMC, which is slow.
         probes: names of probes (see `analysis.probes.make_probe`).
         probe_texts: texts that they are fitted to.
         layer_texts: texts that the linear probes of single layers and of controls are fitted to.
@@ -212,7 +216,6 @@ def measure(
     from analysis.readers import ProbeDecipherer, make_readers
     from analysis.states import best_layer, hits, layer_probes, read_states, torch_generator
 
-    bayes = ciphers if bayes is None else bayes
     _check(models, ngram, lengths, ciphers, bayes, probes)
     lengths = sorted({*lengths})
     draw = partial(cryptograms, alphabet=ngram.alphabet, length=lengths[-1])
@@ -255,11 +258,19 @@ def measure(
     frequency = partial(make_decipherer, "frequency", ngram)
     study.readings.extend(decipher(FREQUENCY, frequency, texts))
     if bayes:
-        smc = partial(make_decipherer, "smc", ngram, **SMC_SETTINGS)
-        found = decipher(SMC, smc, texts.take(slice(bayes)))
+        found = []
+        for settings, some in _smc_plans(lengths):
+            smc = partial(make_decipherer, "smc", ngram, **settings)
+            found += decipher(SMC, smc, texts.take(slice(bayes)), lengths=some)
         study.readings.extend(replace(reading, decipherer=MAP) for reading in found)
         study.readings.extend(found)
     return study
+
+
+def _smc_plans(lengths: Sequence[int]) -> list[tuple[dict[str, Any], list[int]]]:
+    """Settings of SMC, and the lengths that they are for."""
+    short, long = ([n for n in lengths if (n <= SHORT) == is_short] for is_short in (True, False))
+    return [plan for plan in ((SMC_SETTINGS, short), (SMC_LONG, long)) if plan[1]]
 
 
 def read_by_probe(
@@ -423,10 +434,9 @@ def _check(
         raise InputError("there is no model to probe: name at least one")
     if not lengths or min(lengths) < 1:
         raise InputError("there is no length to measure at: give at least one, of 1 or more")
-    if not 0 <= bayes <= ciphers or ciphers < 1:
+    if ciphers < 1 or bayes < 0:
         raise InputError(
-            f"{bayes} of {ciphers} ciphertexts: give 1 or more, of which the slow methods read 0 "
-            "to all"
+            f"{ciphers} ciphertexts, {bayes} of them for SMC: give 1 or more, and 0 or more"
         )
     if not probes:
         raise InputError("there is no probe to read with: name at least one")
@@ -764,7 +774,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     numbers = {
         "--ciphers": (1, 200, "ciphertexts to measure on"),
-        "--bayes": (0, None, "of these, so many are read by SMC too, which is slow"),
+        "--bayes": (0, BAYES, "of these, so many at most are read by SMC too, which is slow"),
         "--probe-texts": (
             5,
             PROBE_TEXTS,
@@ -784,7 +794,7 @@ def _parser() -> argparse.ArgumentParser:
             metavar="N",
             type=at_least(least),
             default=default,
-            help=f"{said} (default: {'all' if default is None else default})",
+            help=f"{said} (default: %(default)s)",
         )
     parser.add_argument(
         "--ngram",
@@ -821,8 +831,7 @@ def _run(arguments: argparse.Namespace) -> None:
     models = load_models(names, arguments.device)
     ngram = _ngram(arguments.ngram, next(iter(models.values())).alphabet)
     probes = arguments.probes or PROBES
-    bayes = arguments.ciphers if arguments.bayes is None else arguments.bayes
-    _check(models, ngram, lengths, arguments.ciphers, bayes, probes)
+    _check(models, ngram, lengths, arguments.ciphers, arguments.bayes, probes)
     sources = arguments.corpus or CORPORA
     train, test = read_corpus(sources, "train"), read_corpus(sources, arguments.split)
     check_outputs(arguments.out, TABLES, PICTURES)
@@ -830,7 +839,7 @@ def _run(arguments: argparse.Namespace) -> None:
     settings = {
         "lengths": lengths,
         "ciphers": arguments.ciphers,
-        "bayes": bayes,
+        "bayes": arguments.bayes,
         "probes": list(probes),
         "probe_texts": arguments.probe_texts,
         "layer_texts": arguments.layer_texts,
@@ -843,7 +852,7 @@ def _run(arguments: argparse.Namespace) -> None:
         "corpus": list(sources),
         "split": arguments.split,
         "confused": arguments.confused,
-        "smc": SMC_SETTINGS,
+        "smc": _smc_plans(lengths),
         "quick_probe": {"ridge": RIDGE, "steps": STEPS},
         "device": arguments.device,
         "jobs": jobs,

@@ -27,7 +27,11 @@ from decipher.lexinvariant.model import Config, Transformer
 
 FORMAT = "bayesian-decipher weights"
 VERSION = 1
-SHIPPED = ("letters-space-lexinvariant", "letters-space-standard")
+SHIPPED = (
+    "letters-space-lexinvariant",
+    "letters-space-standard",
+    *(f"letters-space-mixed-{percent}" for percent in (0, 10, 25, 50, 75, 100)),
+)
 
 
 def save_tensors(
@@ -157,7 +161,7 @@ def _locate(name: str | os.PathLike[str]) -> Path:
     path = Path(name)
     if not os.path.exists(path) and path.name == os.fspath(name) and not path.suffix:
         raise InputError(
-            f"there are no weights called {os.fspath(name)!r}: choose {' or '.join(SHIPPED)}, or "
+            f"there are no weights called {os.fspath(name)!r}: choose {', '.join(SHIPPED)}, or "
             "give a file"
         )
     return path

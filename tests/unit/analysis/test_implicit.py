@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import permutations
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,12 +18,16 @@ import analysis.implicit as implicit
 import analysis.perplexity as perplexity
 from analysis.figures import plot_implicit_chains, plot_implicit_english
 from analysis.implicit import (
+    CONTEXT,
     KNOWN,
     PAIRS,
     PROBE,
+    SIZES,
+    TRAINING,
     TRANSFORMER,
     Divergence,
     chain_name,
+    default_config,
     default_recipe,
     divergence,
     divergence_frame,
@@ -296,6 +300,22 @@ def test_a_training_is_found_again(tmp_path, monkeypatch) -> None:
     for other in others:
         with pytest.raises(TypeError):
             train_reader(*other, tmp_path)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_what_the_command_trains_by_default_is_shipped(size, tmp_path, monkeypatch) -> None:
+    """And found whatever the last bits of the language, which machines may round differently."""
+    monkeypatch.setattr(train.Trainer, "run", None)
+    chain = markov_chain(size, 1, np.random.default_rng((0, size, 1)))
+    top = chain.levels[-1]
+    chain.levels[-1].log_prob[:] = np.nextafter(top.log_prob, np.float32(0))
+    plan = default_config(CONTEXT), default_recipe(TRAINING * size, CONTEXT, 0)
+    path = train_reader(chain, *plan, tmp_path)
+    assert path.is_relative_to(Path(implicit.__file__).parent)
+    model = load(path)
+    assert model.config == plan[0]
+    assert model.alphabet == chain.alphabet
+    assert model.provenance["recipe"] == json.loads(json.dumps(asdict(plan[1])))
 
 
 # --- English --------------------------------------------------------------------------------------

@@ -226,7 +226,8 @@ def test_what_cannot_be_measured(bigrams) -> None:
         ({"models": {"a": transformer(alphabet=Alphabet("abcd"))}}, "one alphabet"),
         ({"lengths": ()}, "no length"),
         ({"lengths": (41,)}, "at most 40 symbols"),
-        ({"ciphers": 2, "bayes": 3}, "3 of 2 ciphertexts"),
+        ({"ciphers": 0}, "0 ciphertexts, 0 of them"),
+        ({"bayes": -1}, "-1 of them"),
         ({"probes": ()}, "no probe to read with"),
         ({"probes": ("oracle",)}, "no probe 'oracle'"),
         ({"probes": ("linear", "linear")}, "named 2 times"),
@@ -378,6 +379,7 @@ def files(tmp_path_factory) -> Path:
 def quick(files, tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(probing, "SMC_SETTINGS", QUICK)
+    monkeypatch.setattr(probing, "SMC_LONG", QUICK)
     for path in files.iterdir():
         Path(path.name).symlink_to(path)
     return tmp_path
@@ -431,7 +433,7 @@ def test_tables_records_and_figures(quick, capsys) -> None:
         (["--lengths", "0"], "'0'"),
         (["--confused", "9"], "--confused"),
         (["--ciphers", "0"], "--ciphers"),
-        (["--bayes", "4"], "4 of 3 ciphertexts"),
+        (["--bayes", "-1"], "--bayes"),
         (["--probes", "oracle"], "oracle"),
         (["--probe-texts", "4"], "--probe-texts"),
         (["--split", "train"], "validation or test"),
