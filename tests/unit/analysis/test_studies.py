@@ -121,7 +121,8 @@ def another_library(house, out, monkeypatch) -> None:
 
 
 def other_data(house, out, monkeypatch) -> None:
-    monkeypatch.setattr(studies, "data_hashes", lambda: {"decipher/data/letters.npz": "0"})
+    hashes = studies.data_hashes() | {"decipher/data/letters.npz": "0"}
+    monkeypatch.setattr(studies, "data_hashes", lambda: hashes)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +134,7 @@ def other_data(house, out, monkeypatch) -> None:
         (alter, "changed: table.csv"),
         (garble, "study.json cannot be read"),
         (another_library, "changed: torch"),
-        (other_data, "changed: decipher/data/"),
+        (other_data, "changed: decipher/data/letters.npz"),
     ],
 )
 def test_what_has_changed_is_run_again(change, why, house, tmp_path, monkeypatch, capfd) -> None:
@@ -329,4 +330,5 @@ def test_inputs_name_the_corpus_and_the_data() -> None:
     inputs = find_inputs(STUDIES[0], None, load_corpus("built-in"))
     assert inputs["corpus"] == f"built-in {load_corpus('built-in').hash}"
     assert "decipher/data/letters-space.npz" in inputs
+    assert any(name.startswith("analysis/data/chain-4-1-") for name in inputs)
     assert {"python", "torch", "numpy", "arguments", "analysis.cli"} <= set(inputs)
