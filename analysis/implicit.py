@@ -647,7 +647,7 @@ def _parser() -> argparse.ArgumentParser:
         "--texts",
         metavar="N",
         type=at_least(0),
-        default=16,
+        default=8,
         help="windows of English to read; 0 leaves English out (default: %(default)s)",
     )
     add(

@@ -69,7 +69,7 @@ FREQUENCY = "frequency ranking"
 SMC = "SMC, posterior decoding"
 MAP = "SMC, MAP key"
 #: How many texts each step takes: the whole is to be done in minutes on two cores.
-BAYES = 60
+BAYES = 40
 PROBE_TEXTS = 100
 LAYER_TEXTS = 32
 #: How a posterior is read where it is not by posterior decoding.

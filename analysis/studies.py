@@ -162,6 +162,7 @@ STUDIES = (
         page="probing.md",
         tables=("accuracy", "layers", "counts", "confusion", "pairs", "controls", "selectivity"),
         pictures=("accuracy", "layers", "counts", "confusion"),
+        arguments=("--ciphers", "100"),
     ),
     Study(
         name="implicit",
@@ -187,6 +188,7 @@ STUDIES = (
         page="regularisation.md",
         tables=("regularisation", "summary"),
         pictures=("regularisation",),
+        arguments=("--texts", "16", "--prompts", "100"),
     ),
 )
 
