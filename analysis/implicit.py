@@ -616,8 +616,8 @@ def _parser() -> argparse.ArgumentParser:
         "--symbols",
         metavar="N",
         type=at_least(1),
-        help=f"to train a transformer on each (default: {TRAINING} for each of its V symbols; those "
-        "of the defaults are shipped)",
+        help=f"to train a transformer on each (default: {TRAINING} for each of its V symbols; "
+        "for the defaults they are shipped)",
     )
     add(
         "--context",
