@@ -118,7 +118,7 @@ STUDIES = (
         page="accuracy.md",
         tables=("accuracy",),
         pictures=("accuracy",),
-        arguments=("--ciphers", "30"),
+        arguments=("--ciphers", "20"),
         out=("--out", f"{FOLDER}/accuracy.csv", "--plot", f"{FOLDER}/accuracy.png"),
     ),
     Study(
@@ -136,7 +136,7 @@ STUDIES = (
             "certificates",
         ),
         pictures=("accuracy", "regret", "reliability", "sbc", "certificates"),
-        arguments=("--ciphers", "8", "--replications", "200"),
+        arguments=("--ciphers", "6", "--replications", "100"),
     ),
     Study(
         name="convergence",
