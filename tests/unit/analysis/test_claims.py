@@ -77,7 +77,7 @@ RANKS = {"quantity": "log likelihood"}
         ("reasoning", "partly", [("summary", "exact_ratio_high", 3.9, MODEL)]),
         ("reasoning", "partly", [("summary", "exact_ratio_low", 0.9, MODEL | {"task": "LookUp"})]),
         ("reasoning", "not reached", [("summary", "exact_ratio_low", 0.9, MODEL)]),
-        ("regularisation", "partly", [("summary", "bits_change_low", 0.01, {"p": 0.5})]),
+        ("regularisation", "partly", [("summary", "bits_change_high", 0.03, {"p": 0.5})]),
         (
             "regularisation",
             "not reached",
