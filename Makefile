@@ -43,11 +43,11 @@ probes: $(READY) ## what hidden states tell of the key, and how Bayesian the pre
 	$(BIN)/python -m analysis.probing --out results/probes
 	$(BIN)/python -m analysis.implicit --out results/implicit
 
-figures: $(READY) ## every figure of the toolkit, each in its folder of results/; what has not changed is reused
-	$(BIN)/python -m analysis.studies --out results
+figures: $(READY) ## every figure of the toolkit, in results/figures/; what has not changed is reused
+	$(BIN)/python -m analysis.studies --out results/figures
 
 report: $(READY) ## all figures, tables and claims in one page: results/report.html
-	$(BIN)/python -m analysis.report --out results
+	$(BIN)/python -m analysis.report --out results/figures --page results/report.html
 
 test: $(READY) ## run all tests
 	$(BIN)/python -m pytest
