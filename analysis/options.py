@@ -17,8 +17,8 @@ LENGTHS = (16, 32, 64, 128, 256, 512)
 SEVERAL = "An option that takes several values takes them after one another, or may be repeated."
 
 
-def add_corpus_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which corpus to measure on, and which part of it."""
+def add_source_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says which corpus to measure on."""
     parser.add_argument(
         "--corpus",
         metavar="CORPUS",
@@ -27,6 +27,11 @@ def add_corpus_options(parser: argparse.ArgumentParser) -> None:
         help="where the texts come from: an NLTK corpus, a file, a folder, a glob pattern, or "
         f"{BUILT_IN} (the default), the prose of Python's documentation",
     )
+
+
+def add_corpus_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which corpus to measure on, and which part of it."""
+    add_source_option(parser)
     parser.add_argument(
         "--split",
         choices=[*SPLITS, "all"],

@@ -30,9 +30,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from analysis.options import CORPORA, SEVERAL
+from analysis.options import CORPORA, SEVERAL, add_source_option, read_corpus
 from analysis.results import check_outputs, check_writable
-from ciphers.corpora import Corpus, load_corpus
+from ciphers.corpora import Corpus
 from ciphers.errors import InputError
 from ciphers.files import atomic_write
 from decipher.commands import Parser, leave, run
@@ -247,7 +247,7 @@ def run_studies(
             those that were finished before it stay.
     """
     chosen = choose_studies(names, studies)
-    texts = _load(corpus) if any(study.corpus for study in chosen) else None
+    texts = read_corpus(corpus or CORPORA, "all") if any(study.corpus for study in chosen) else None
     for study in chosen:
         check_outputs(out / study.name, study.tables, study.pictures)
         check_writable(out / study.name / RECORD)
@@ -285,11 +285,6 @@ def choose_studies(names: Iterable[str], studies: Sequence[Study] = STUDIES) -> 
             f"there is no study {name!r}: choose from {', '.join(each.name for each in studies)}"
         )
     return [study for study in studies if study.name in wanted]
-
-
-def _load(sources: Sequence[str] | None) -> Corpus:
-    named = sources or CORPORA
-    return load_corpus(named[0] if len(named) == 1 else named)
 
 
 def _run_study(
@@ -545,14 +540,7 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         help=f"the studies to run (default: all): {names}",
     )
-    parser.add_argument(
-        "--corpus",
-        metavar="CORPUS",
-        nargs="+",
-        action="extend",
-        help="where the texts come from: an NLTK corpus, a file, a folder, a glob pattern, or "
-        "built-in (the default), the prose of Python's documentation",
-    )
+    add_source_option(parser)
     parser.add_argument(
         "--out",
         metavar="FOLDER",
@@ -577,7 +565,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    texts = _load(arguments.corpus)
+    texts = read_corpus(arguments.corpus or CORPORA, "all")
     for study in choose_studies(arguments.studies):
         inputs = find_inputs(study, arguments.corpus, texts)
         why = why_run(study, arguments.out / study.name, inputs)
